@@ -1,0 +1,62 @@
+# Every goal sets up what it needs in .venv, once, and again when setup.cfg changes.
+#
+#   PYTHON=python3.12   the interpreter to build .venv from (3.11 or newer)
+#   ARGS="..."          passed on to the program or to pytest: make train ARGS="--preset full"
+
+SHELL  := bash
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+RUN    := $(VENV)/bin/python
+
+ifneq ($(wildcard ../shared/data/.),)
+export TINYGRAD_EDU_DATA ?= $(abspath ../shared/data)
+endif
+
+.DEFAULT_GOAL := help
+# Two goals at once would install into .venv at once.
+.NOTPARALLEL:
+.PHONY: help train test slow lint types bench dev clean
+
+help: ## list the goals
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+train: $(VENV)/.examples ## train a GPT on Shakespeare (ARGS="--help" lists the options)
+	$(RUN) examples/train_shakespeare.py $(ARGS)
+
+test: $(VENV)/.test ## run the default tests on every core, with coverage
+	$(RUN) -m pytest -n auto --dist worksteal --cov -m "not slow and not browser" $(ARGS)
+
+slow: $(VENV)/.dev ## run the slow tests
+	$(RUN) -m pytest -n auto --dist worksteal -m "slow and not browser" $(ARGS)
+
+lint: $(VENV)/.dev ## check the style with ruff
+	$(RUN) -m ruff check .
+
+types: $(VENV)/.dev ## check the types with mypy
+	$(RUN) -m mypy
+
+bench: $(VENV)/.test ## time a training step beside PyTorch's
+	$(RUN) benchmarks/train_step.py $(ARGS)
+
+dev: $(VENV)/.dev ## install all that developing needs into .venv
+
+clean: ## remove .venv, caches and builds; runs/ stays
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+# $(VENV)/.NAME stands for "the extra NAME is installed". The whole of pip's output is in $(VENV)/pip-NAME.log.
+$(VENV)/.examples $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: setup.cfg pyproject.toml $(VENV)/.python
+	@echo "Installing tinygrad_edu[$*] into $(VENV) (once; a few minutes on a slow line)"
+	@set -o pipefail; \
+	$(RUN) -m pip install --disable-pip-version-check -e '.[$*]' 2>&1 | tee $(VENV)/pip-$*.log \
+	  | awk '/Downloading .*(MB|GB)\)/ || /^ERROR/ {print "  " $$0} /^Installing collected/ {print "  Unpacking " NF - 3 " packages"} {fflush()}' \
+	  || { tail -n 20 $(VENV)/pip-$*.log; echo "The installation failed; the whole log is in $(VENV)/pip-$*.log" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
+	  "Python 3.11 or newer is needed, but $(PYTHON) is Python " + sys.version.split()[0])' || { \
+	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
