@@ -1,0 +1,14 @@
+"""Automatic differentiation: the engine, the gradient modes, and operations of the reader's own."""
+
+from .anomaly import detect_anomaly as detect_anomaly
+from .engine import Leaf as Leaf
+from .engine import Node as Node
+from .function import Function as Function
+from .grad import backward as backward
+from .grad import grad as grad
+from .modes import enable_grad as enable_grad
+from .modes import inference_mode as inference_mode
+from .modes import is_grad_enabled as is_grad_enabled
+from .modes import no_grad as no_grad
+from .modes import observe as observe
+from .modes import set_grad_enabled as set_grad_enabled

@@ -1,0 +1,36 @@
+"""`detect_anomaly`: stop at the first operation that makes a NaN, in forward or backward, and name its line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .engine import Node
+from .modes import observe
+
+
+class _NanObserver:
+    def recorded(self, node: Node, inputs: tuple[Any, ...], y: Any) -> None:
+        if _has_nan(y) and not any(_has_nan(x) for x in inputs if hasattr(x, "dtype")):
+            raise RuntimeError(f"{node.op.name} ({node.location}) made a NaN in forward from inputs without one")
+
+    def propagated(self, node: Node, gy: Any, gradients: list[Any]) -> None:
+        for i, g in enumerate(gradients):
+            if g is not None and hasattr(g, "dtype") and _has_nan(g):
+                raise RuntimeError(
+                    f"{node.name()} returned nan values as the gradient of input {i}; the forward operation is "
+                    f"{node.op.name} at {node.location}"
+                )
+
+
+def _has_nan(array: Any) -> bool:
+    return array.dtype is not None and array.dtype.kind == "f" and bool((array != array).any())
+
+
+class detect_anomaly(observe):
+    """Within it, RuntimeError at the first operation whose output or gradients contain NaN, naming op and line.
+
+    Every value is scanned, so use it to find a fault, not while training.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_NanObserver())

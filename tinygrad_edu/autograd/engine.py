@@ -1,0 +1,251 @@
+"""Reverse-mode automatic differentiation: the nodes of the graph, and the walk back through them.
+
+A forward operation that has to be differentiated leaves a `Node`: what ran, what it saved, and the nodes of its
+inputs. A tensor that the user made with `requires_grad=True` ends the graph in a `Leaf`. `run_backward` carries
+gradients from the outputs to the leaves.
+
+This file names no array library: arrays are anything with `+`, `sum`, `reshape`, `shape` and `dtype`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+from .modes import state
+
+_PACKAGE = str(Path(__file__).parents[1])
+_clock = itertools.count()  # a node is always younger than its parents: sorting by birth orders the graph
+
+
+class Version:
+    """Counts the in-place changes of one piece of memory; shared by all tensors that look at it."""
+
+    __slots__ = ("count", "owner", "recorded")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.owner = 0  # id of the array that owns the memory, set when it is first changed
+        self.recorded = 0  # the count at the last change that entered a graph
+
+
+def owner(array: Any) -> Any:
+    """The array that owns the memory of this one."""
+    return array if array.base is None else array.base
+
+
+class Node:
+    """One recorded operation. It holds what backward needs, never its output's data."""
+
+    __slots__ = (
+        "op", "pair", "xp", "attrs", "saved", "versions", "parents", "constants", "shape", "dtype",
+        "born", "scope", "where", "hooks", "retain", "__weakref__",
+    )  # fmt: skip
+
+    def __init__(
+        self, op: Any, pair: Any, xp: Any, attrs: dict[str, Any], saved: tuple[Any, ...] | None,
+        parents: tuple[Node | Leaf | None, ...], shape: tuple[int, ...], dtype: Any, constants: tuple[Any, ...] = (),
+    ) -> None:  # fmt: skip
+        self.op, self.pair, self.xp, self.attrs = op, pair, xp, attrs
+        self.saved = saved  # None once backward has used and freed it
+        # The memory of the inputs and the output, with its version, to notice when a saved value was changed.
+        self.versions: tuple[tuple[Version, int], ...] = ()
+        self.parents = parents  # one per input; None where no gradient is wanted
+        self.constants = constants  # the inputs that have no parent, else None: with them the forward can be re-run
+        self.shape, self.dtype = shape, dtype
+        self.born = next(_clock)
+        self.scope = state.scope
+        self.where = _user_line()
+        self.hooks: list[Callable[[Any], Any]] | None = None
+        self.retain: Callable[[Any], None] | None = None
+
+    def name(self) -> str:
+        """The name as PyTorch writes it: `MulBackward0` for `mul`."""
+        return "".join(part.capitalize() for part in self.op.name.split("_")) + "Backward0"
+
+    @property
+    def next_functions(self) -> tuple[tuple[Node | Leaf | None, int], ...]:
+        """The nodes that the gradient goes to next, as PyTorch lists them."""
+        return tuple((parent, 0) for parent in self.parents)
+
+    @property
+    def location(self) -> str:
+        """`file:line` of the user's code that called this operation."""
+        code, instruction = self.where
+        line = next(itertools.islice(code.co_positions(), instruction // 2, None))[0]
+        return f"{code.co_filename}:{line}"
+
+    def __repr__(self) -> str:
+        return f"<{self.name()}>"
+
+    def gradients(self, gy: Any) -> list[Any]:
+        """The gradient of each input that wants one, in that input's shape; None for the others."""
+        if self.saved is None:
+            raise RuntimeError(
+                f"backward through {self.op.name} ({self.location}) a second time: its saved values were freed by "
+                "the first; pass retain_graph=True to the first backward, or compute the loss again"
+            )
+        self._check_unchanged()
+        found = self.pair.backward(self.xp, self.saved, gy)
+        if not isinstance(found, tuple):
+            found = (found,)
+        if len(found) != len(self.parents):
+            raise RuntimeError(
+                f"{self.op.name}: backward returned {len(found)} gradients for {len(self.parents)} inputs"
+            )
+        return [None if p is None else self._fit(g, p, gy) for g, p in zip(found, self.parents, strict=True)]
+
+    def _fit(self, g: Any, parent: Node | Leaf, gy: Any) -> Any:
+        """Evaluate a lazy gradient and undo broadcasting; anything else that does not fit is a mistake in the op."""
+        if callable(g):
+            g = g()
+        if g is None:
+            return None
+        if g.shape != parent.shape and self.op.broadcasts:
+            g = sum_to(g, parent.shape)
+        if g.shape != parent.shape or g.dtype != parent.dtype:
+            raise RuntimeError(
+                f"{self.op.name}: backward returned a gradient of shape {tuple(g.shape)} and dtype {g.dtype} for an "
+                f"input of shape {tuple(parent.shape)} and dtype {parent.dtype}"
+            )
+        return g
+
+    def _check_unchanged(self) -> None:
+        for version, count in self.versions:
+            if version.count != count and any(
+                hasattr(s, "base") and id(owner(s)) == version.owner for s in self.saved or ()
+            ):
+                raise RuntimeError(
+                    f"a value that {self.op.name} ({self.location}) saved for backward was changed in place "
+                    f"afterwards (it is at version {version.count}, expected {count}); use the out-of-place form of "
+                    "the change, or change a clone()"
+                )
+
+
+class Leaf:
+    """The end of the graph at a tensor that the user made: its gradient is added to the tensor's `.grad`."""
+
+    __slots__ = ("tensor", "shape", "dtype", "born", "__weakref__")
+    parents: tuple[()] = ()
+    next_functions: tuple[()] = ()
+    retain = None
+
+    def __init__(self, tensor: Any, shape: tuple[int, ...], dtype: Any) -> None:
+        self.tensor, self.shape, self.dtype = tensor, shape, dtype
+        self.born = next(_clock)
+
+    @property
+    def hooks(self) -> list[Callable[[Any], Any]] | None:
+        return self.tensor._hooks
+
+    @property
+    def variable(self) -> Any:
+        """The tensor whose gradient is accumulated."""
+        return self.tensor
+
+    def name(self) -> str:
+        return "AccumulateGrad"
+
+    def __repr__(self) -> str:
+        return "<AccumulateGrad>"
+
+
+def _user_line() -> tuple[CodeType, int]:
+    """Where the running operation was called from: the innermost frame outside this package."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return frame.f_code, frame.f_lasti
+
+
+def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
+    """Undo broadcasting: sum the gradient over the axes along which the input of this shape was repeated."""
+    extra = g.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
+    return g.sum(axis=axes, keepdims=True).reshape(shape)
+
+
+def in_backward_order(roots: Iterable[Node | Leaf], targets: Sequence[Node | Leaf] = ()) -> list[Node | Leaf]:
+    """The nodes reachable from the roots, each before its parents; with targets, only those that lead to one."""
+    seen: set[Node | Leaf] = set()
+    stack = list(roots)
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(p for p in node.parents if p is not None)
+    oldest_first = sorted(seen, key=lambda n: n.born)
+    if targets:
+        useful = set(targets)
+        for node in oldest_first:
+            if not useful.isdisjoint(node.parents):
+                useful.add(node)
+        oldest_first = [n for n in oldest_first if n in useful]
+    return oldest_first[::-1]
+
+
+def run_backward(
+    roots: Sequence[tuple[Node | Leaf, Any]], *, retain_graph: bool = False, targets: Sequence[Node | Leaf] = ()
+) -> dict[Node | Leaf, Any]:
+    """Carry the gradients of the roots back through the graph.
+
+    Without targets, gradients arrive in the leaves' `.grad`. With targets, nothing is stored in any tensor and the
+    targets' gradients are returned.
+    """
+    pending: dict[Node | Leaf, Any] = {}
+    owned: set[Node | Leaf] = set()  # whose pending gradient is a buffer of the engine's own, safe to add into
+    captured: dict[Node | Leaf, Any] = {}
+
+    def arrive(node: Node | Leaf, g: Any, fresh: bool) -> None:
+        if node not in pending:
+            pending[node] = g
+            if fresh:
+                owned.add(node)
+        elif node in owned and g.shape:
+            pending[node] += g
+        else:
+            pending[node] = pending[node] + g
+            owned.add(node)
+
+    for node, seed in roots:
+        arrive(node, seed, fresh=False)
+    order = in_backward_order([node for node, _ in roots], targets)
+    wanted = set(order)
+    for node in order:
+        if node not in pending:  # every path to it ended in an op without a gradient
+            continue
+        gy = pending.pop(node)
+        for hook in node.hooks or ():
+            replaced = hook(gy)
+            if replaced is not None:
+                gy = replaced
+                owned.discard(node)
+        if targets:
+            if node in targets:
+                captured[node] = gy
+        elif isinstance(node, Leaf):
+            node.tensor._accumulate_grad(gy, owned=node in owned)
+        elif node.retain is not None:
+            node.retain(gy)
+        if isinstance(node, Leaf):
+            continue
+        gradients = node.gradients(gy)
+        for observer in state.observers:
+            observer.propagated(node, gy, gradients)
+        for parent, g in zip(node.parents, gradients, strict=True):
+            if g is not None and parent in wanted:
+                arrive(parent, g, fresh=_is_fresh(g, gy, gradients, node))
+        if not retain_graph and node.saved:
+            node.saved = node.constants = None  # type: ignore[assignment]  # marks the node as used
+    return captured
+
+
+def _is_fresh(g: Any, gy: Any, gradients: list[Any], node: Node) -> bool:
+    """Whether nobody else can hold this array, so that the engine may add into it."""
+    if g is gy or getattr(g, "base", g) is not None or sum(g is other for other in gradients) > 1:
+        return False
+    return not any(g is s for s in node.saved or ())

@@ -1,0 +1,138 @@
+"""What is recorded right now: gradient modes, the module being run, and the observers of the engine.
+
+All of it is per thread, so a data-loading thread under `no_grad` does not stop the training thread from recording.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _State(threading.local):
+    recording: bool = True  # is a graph being built?
+    scope: tuple[Any, Any] | None = None  # (enclosing scope, module): the modules now running, innermost first
+    observers: tuple[Any, ...] = ()  # objects told of every node recorded and every gradient propagated
+
+
+state = _State()
+
+
+class set_grad_enabled:
+    """Record operations for backward (mode=True) or not. A context manager, a decorator, or a plain call."""
+
+    def __init__(self, mode: bool) -> None:
+        self.mode = bool(mode)
+        self._outside = [state.recording]
+        state.recording = self.mode
+
+    def __enter__(self) -> None:
+        state.recording = self.mode
+
+    def __exit__(self, *exc: object) -> None:
+        state.recording = self._outside[-1]
+
+    def __call__(self, fn: F) -> F:
+        self.__exit__()  # as a decorator it acts only while the function runs
+        return _decorate(fn, lambda: set_grad_enabled(self.mode))
+
+
+class _Mode:
+    """A context manager and decorator that sets recording to one value, `recording`, while it is active."""
+
+    recording = True
+
+    def __new__(cls, fn: Any = None) -> Any:
+        self = super().__new__(cls)
+        return self(fn) if callable(fn) else self  # `@no_grad` without parentheses works too
+
+    def __init__(self, fn: Any = None) -> None:
+        self._outside: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._outside.append(state.recording)
+        state.recording = self.recording
+
+    def __exit__(self, *exc: object) -> None:
+        state.recording = self._outside.pop()
+
+    def __call__(self, fn: F) -> F:
+        return _decorate(fn, type(self))
+
+
+def _decorate(fn: F, mode: Callable[[], Any]) -> F:
+    @functools.wraps(fn)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with mode():
+            return fn(*args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]  # wraps keeps the signature
+
+
+class no_grad(_Mode):
+    """Within it nothing is recorded: no node is made and nothing is saved for backward."""
+
+    recording = False
+
+
+class enable_grad(_Mode):
+    """Within it operations are recorded again, also inside `no_grad`."""
+
+    recording = True
+
+
+class inference_mode(_Mode):
+    """`no_grad` under the name that PyTorch programs use for evaluation; `inference_mode(False)` records."""
+
+    def __new__(cls, mode: Any = True) -> Any:
+        self = super().__new__(cls, mode if callable(mode) else None)
+        if isinstance(self, cls):
+            self.recording = not mode
+        return self
+
+    def __call__(self, fn: F) -> F:
+        return _decorate(fn, lambda: inference_mode(not self.recording))
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are being recorded in this thread."""
+    return state.recording
+
+
+class scope:
+    """Marks the operations recorded inside it as belonging to `module`."""
+
+    __slots__ = ("module", "_outside")
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+    def __enter__(self) -> None:
+        self._outside = state.scope
+        state.scope = (self._outside, self.module)
+
+    def __exit__(self, *exc: object) -> None:
+        state.scope = self._outside
+
+
+class observe:
+    """Tell `observer` of every operation recorded and every gradient propagated inside it.
+
+    The observer has `recorded(node, inputs, y)`, called after a forward, and `propagated(node, gy, gradients)`, called
+    after a backward; all values are arrays, `gradients` aligned with the inputs. It must not change them.
+    """
+
+    def __init__(self, observer: Any) -> None:
+        self.observer = observer
+
+    def __enter__(self) -> Any:
+        self._outside = state.observers
+        state.observers = (*self._outside, self.observer)
+        return self.observer
+
+    def __exit__(self, *exc: object) -> None:
+        state.observers = self._outside

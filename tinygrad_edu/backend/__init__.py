@@ -1,0 +1,4 @@
+"""Devices, data types and random bits: the ground that everything else stands on.
+
+Only this package and `kernels/` may name an array library of a device other than the CPU.
+"""

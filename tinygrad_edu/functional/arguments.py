@@ -1,0 +1,102 @@
+"""Checks and conversions that every function's arguments go through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..backend import dtypes
+from ..dispatch import apply
+from ..ops import elementwise as ops
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+Number = bool | int | float
+# The Python numbers that leave an array of each kind in its dtype.
+_WEAK: dict[str, tuple[type, ...]] = {"f": (float, int, bool), "i": (int, bool), "u": (int, bool), "b": (bool,)}
+Dim = int | Sequence[int] | None
+
+
+def is_tensor(x: Any) -> bool:
+    """Whether x is a Tensor."""
+    return hasattr(x, "_array")
+
+
+def require_tensor(name: str, argument: str, x: Any) -> None:
+    """TypeError unless x is a Tensor."""
+    if not hasattr(x, "_array"):
+        raise TypeError(f"{name}(): argument '{argument}' must be Tensor, not {type(x).__name__}")
+
+
+def cast(x: Tensor, dtype: dtypes.dtype) -> Tensor:
+    """x in another dtype; x itself if it has that dtype already."""
+    return x if x._array.dtype == dtype.dtype else apply(ops.Cast, x, dtype=dtype.dtype)
+
+
+def to_floating(x: Tensor) -> Tensor:
+    """x in the default floating dtype if it holds integers or booleans (what sqrt, mean and division compute in)."""
+    return x if x._array.dtype.kind == "f" else cast(x, dtypes.get_default_dtype())
+
+
+def operand(like: Tensor, x: Any) -> Tensor | Number:
+    """x as something to compute with: a Tensor, or a Python number, which never promotes within its category."""
+    if hasattr(x, "_array") or type(x) in (float, int, bool):
+        return x
+    if isinstance(x, np.generic):
+        return x.item()
+    if isinstance(x, np.ndarray):
+        return like._result(x)
+    raise TypeError(f"expected a Tensor, a number or an array, got {type(x).__name__}")
+
+
+def promote(*operands: Any) -> tuple[Any, ...]:
+    """The operands with their tensors cast to the one dtype that PyTorch would compute in."""
+    target = dtypes.result_type(*(getattr(x, "_array", x) for x in operands))
+    return tuple(cast(x, target) if hasattr(x, "_array") else x for x in operands)
+
+
+def pair(a: Any, b: Any) -> tuple[Any, Any]:
+    """Two operands ready for one op: a Tensor and a Tensor or number, in the dtype that PyTorch would compute in."""
+    if hasattr(a, "_array"):
+        if hasattr(b, "_array"):
+            if a._array.dtype == b._array.dtype:
+                return a, b
+        elif type(b) in _WEAK[a._array.dtype.kind]:
+            return a, b
+        return promote(a, operand(a, b))  # type: ignore[return-value]
+    if not hasattr(b, "_array"):
+        raise TypeError(f"expected at least one Tensor, got {type(a).__name__} and {type(b).__name__}")
+    return promote(operand(b, a), b)  # type: ignore[return-value]
+
+
+def dim_index(dim: Any, ndim: int) -> int:
+    """A dimension as a non-negative index. IndexError: out of range; TypeError: not an integer."""
+    if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)):
+        raise TypeError(f"dim must be an int, got {type(dim).__name__}")
+    n = max(ndim, 1)  # a 0-d tensor may be asked for dim 0 or -1
+    if not -n <= dim < n:
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {dim})")
+    return int(dim) % n
+
+
+def dim_indices(dim: Dim, ndim: int) -> tuple[int, ...]:
+    """Dimensions as a tuple of different non-negative indices; None or () means all of them."""
+    if dim is None or (isinstance(dim, Sequence) and len(dim) == 0):
+        return tuple(range(ndim))
+    dims = tuple(dim_index(d, ndim) for d in (dim if isinstance(dim, Sequence) else (dim,)))
+    if len(set(dims)) != len(dims):
+        raise RuntimeError(f"dim {tuple(dim)} appears multiple times in the list of dims")  # type: ignore[arg-type]
+    return tuple(d for d in dims if d < ndim)
+
+
+def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
+    """A shape given as separate integers or as one sequence."""
+    if len(args) == 1 and isinstance(args[0], Sequence):
+        args = tuple(args[0])
+    for n in args:
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+            raise TypeError(f"a size must be an int, got {n!r} of type {type(n).__name__}")
+    return tuple(int(n) for n in args)

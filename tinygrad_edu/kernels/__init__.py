@@ -1,0 +1,1 @@
+"""Fused twins of ops, registered with `dispatch.register_twin`; the ops in `ops/` are their meaning."""

@@ -1,0 +1,422 @@
+"""The Tensor: an array, and the node of the graph that it came from.
+
+A method that is also a public function is that function (`x.softmax(-1)` is `softmax(x, -1)`); the class body lists
+them by family. Only what changes or describes a tensor itself is written here.
+"""
+
+from __future__ import annotations
+
+import operator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .autograd.engine import Leaf, Node, Version
+from .autograd.grad import backward
+from .autograd.modes import no_grad, state
+from .backend import dtypes
+from .backend.device import Device, array_module, as_device, of_array
+from .functional import arguments, elementwise
+
+Scalar = bool | int | float
+
+
+class Size(tuple[int, ...]):
+    """The shape of a tensor: a tuple of its sizes."""
+
+    def numel(self) -> int:
+        """The product of the sizes."""
+        return int(np.prod(self, dtype=np.int64))
+
+    def __repr__(self) -> str:
+        return f"tinygrad_edu.Size({list(self)})"
+
+
+def in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The in-place form of a function: the result is written into its first argument, which is returned."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        self._check_may_change(function.__name__ + "_")
+        return self._take(function(self, *args, **kwargs))
+
+    method.__name__ = method.__qualname__ = function.__name__ + "_"
+    method.__doc__ = f"`{function.__name__}`, written into this tensor."
+    return method
+
+
+def _augmented(function: Callable[..., Tensor], on_arrays: Callable[[Any, Any], Any]) -> Callable[..., Tensor]:
+    """`x += y` and its relatives: in place, straight on the memory where no graph is involved."""
+    through_graph = in_place(function)
+
+    def method(self: Tensor, other: Any) -> Tensor:
+        value = arguments.operand(self, other)
+        array = getattr(value, "_array", value)
+        plain = not state.recording or not (self.requires_grad or getattr(value, "requires_grad", False))
+        if plain and self._fits(array):
+            on_arrays(self._array, array)
+            return self._changed()
+        return through_graph(self, value)
+
+    return method
+
+
+class RemovableHandle:
+    """Takes back what was registered when `remove()` is called."""
+
+    def __init__(self, registered: list[Any], entry: Any) -> None:
+        self._registered, self._entry = registered, entry
+
+    def remove(self) -> None:
+        """Unregister; a second call does nothing."""
+        if self._entry in self._registered:
+            self._registered.remove(self._entry)
+
+
+class Tensor:
+    """A multi-dimensional array that remembers how it was computed.
+
+    `Tensor(data)` makes a tensor of the default floating dtype, `Tensor(2, 3)` one of that shape filled with zeros; use
+    `tinygrad_edu.tensor(data)` to keep the dtype of the data.
+    """
+
+    # Plain class attributes are the defaults; an instance stores only what differs.
+    _node: Node | None = None  # what computed this tensor
+    _requires_grad = False  # set by the user, on a leaf
+    _leaf: Any = None  # weak reference to this leaf's place in graphs
+    _hooks: list[Callable[[Any], Any]] | None = None
+    _grad: Tensor | None = None
+    _seen = 0  # the recorded change of the memory that this tensor's history accounts for
+    _memory: Version
+
+    __array_ufunc__ = None  # NumPy then leaves `array + tensor` to the tensor
+    __array_priority__ = 1000
+
+    def __init__(self, *data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> None:
+        chosen = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
+        xp = array_module(as_device(device))
+        if all(type(n) is int for n in data) and data:
+            self._array = xp.zeros(data, chosen.dtype)
+        elif len(data) == 1:
+            source = data[0]._array if isinstance(data[0], Tensor) else data[0]
+            self._array = xp.array(source, dtype=chosen.dtype)
+        elif not data:
+            self._array = xp.zeros(0, chosen.dtype)
+        else:
+            raise TypeError(f"Tensor() takes one sequence or a shape of integers, got {len(data)} arguments")
+        self._memory = Version()
+        if requires_grad:
+            self.requires_grad = True
+
+    # ---- making tensors from this one ------------------------------------------------------------------------------
+
+    @staticmethod
+    def _result(array: Any, node: Node | None = None) -> Tensor:
+        """A new tensor holding a computed array, without a copy."""
+        new: Tensor = object.__new__(Tensor)
+        new._array = array
+        new._memory = Version()
+        if node is not None:
+            new._node = node
+        return new
+
+    def _share_memory_of(self, other: Tensor) -> Tensor:
+        self._memory, self._seen = other._memory, other._seen
+        return self
+
+    def detach(self) -> Tensor:
+        """The same memory without the history: no gradient flows through the result."""
+        return self._result(self._array)._share_memory_of(self)
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory as a tensor apart: changes made through it are not noticed by backward."""
+        return self._result(self._array)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"data: expected a Tensor, got {type(value).__name__}")
+        self._array = value._array
+
+    # ---- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> Size:
+        return Size(self._array.shape)
+
+    @property
+    def dtype(self) -> dtypes.dtype:
+        return dtypes.of_array(self._array)
+
+    @property
+    def device(self) -> Device:
+        return of_array(self._array)
+
+    @property
+    def _xp(self) -> Any:
+        return array_module(of_array(self._array))
+
+    @property
+    def ndim(self) -> int:
+        return self._array.ndim
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return self._array.ndim
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the size of one dimension."""
+        return self.shape if dim is None else self._array.shape[arguments.dim_index(dim, self._array.ndim)]
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self._array.size
+
+    nelement = numel
+
+    @property
+    def itemsize(self) -> int:
+        return self._array.itemsize
+
+    def element_size(self) -> int:
+        """Bytes per element."""
+        return self._array.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self._array.nbytes
+
+    def stride(self, dim: int | None = None) -> Any:
+        """The step in memory, in elements, from one index to the next: of every dimension, or of one."""
+        steps = tuple(s // self._array.itemsize for s in self._array.strides)
+        return steps if dim is None else steps[arguments.dim_index(dim, self._array.ndim)]
+
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie in memory in row-major order without gaps."""
+        return self._array.flags.c_contiguous
+
+    def is_floating_point(self) -> bool:
+        return self._array.dtype.kind == "f"
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.device.type == "cuda"
+
+    # ---- its place in the graph ------------------------------------------------------------------------------------
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on this tensor are recorded."""
+        return self._node is not None or self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self._node is not None and not value:
+            raise RuntimeError(
+                "you can only change requires_grad flags of leaf variables; use detach() to get a tensor without history"
+            )
+        if value and self._array.dtype.kind != "f":
+            raise RuntimeError(f"only Tensors of floating point dtype can require gradients, this one is {self.dtype}")
+        self._requires_grad = bool(value) and self._node is None
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Set requires_grad and return the tensor."""
+        self.requires_grad = requires_grad
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether the tensor was not computed by a recorded operation."""
+        return self._node is None
+
+    @property
+    def grad_fn(self) -> Node | None:
+        """The node that computed this tensor; None for a leaf."""
+        return self._node
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient accumulated by backward passes, or None."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
+            if value._array.shape != self._array.shape or value._array.dtype != self._array.dtype:
+                raise RuntimeError(
+                    f"assigned grad has shape {tuple(value.shape)} and dtype {value.dtype}, but the tensor has shape "
+                    f"{tuple(self.shape)} and dtype {self.dtype}"
+                )
+        self._grad = value
+
+    def _accumulate_grad(self, array: Any, owned: bool) -> None:
+        """Add an incoming gradient; an array that the engine does not own is copied."""
+        if self._grad is None:
+            self._grad = self._result(array if owned else array.copy())
+        else:
+            self._grad._array += array
+            self._grad._changed()
+
+    def _takes_part(self) -> bool:
+        """Whether an operation on this tensor has to be recorded."""
+        if self._memory.recorded > self._seen:
+            raise RuntimeError(
+                "this tensor shares memory with one that was changed in place by a recorded operation after this one "
+                "was made, so its history is out of date; take the view again after the change, or change a clone()"
+            )
+        return self._node is not None or self._requires_grad
+
+    def _graph_node(self) -> Node | Leaf:
+        """This tensor's node; the graph keeps a leaf tensor alive, not the other way round."""
+        if self._node is not None:
+            return self._node
+        leaf = self._leaf and self._leaf()
+        if leaf is None:
+            leaf = Leaf(self, self._array.shape, self._array.dtype)
+            self._leaf = weakref.ref(leaf)
+        return leaf
+
+    def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
+        """Add the gradient of this tensor to the `.grad` of every leaf it depends on.
+
+        gradient: the loss's gradient with respect to this tensor, of its shape; may be left out for one element.
+        retain_graph: keep what was saved, so that backward can run through the same graph again.
+        """
+        backward(self, gradient, retain_graph)
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this non-leaf tensor in its `.grad`."""
+        if not self.requires_grad:
+            raise RuntimeError("can't retain_grad on a Tensor that has requires_grad=False")
+        if self._node is None:
+            return
+        reference = weakref.ref(self)
+
+        def keep(array: Any) -> None:
+            tensor = reference()
+            if tensor is not None:
+                tensor._accumulate_grad(array, owned=False)
+
+        self._node.retain = keep
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+        """Call `hook(grad)` when this tensor's gradient is complete; a tensor it returns replaces the gradient."""
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+
+        def on_array(array: Any) -> Any:
+            with no_grad():
+                replaced = hook(wrap(array))
+            if replaced is None:
+                return None
+            if replaced.shape != array.shape:
+                raise RuntimeError(f"hook returned shape {tuple(replaced.shape)}, expected {tuple(array.shape)}")
+            return replaced._array.astype(array.dtype, copy=False)
+
+        wrap = self._result
+        holder = self if self._node is None else self._node
+        name = "_hooks" if self._node is None else "hooks"
+        hooks = getattr(holder, name)
+        if hooks is None:
+            hooks = []
+            setattr(holder, name, hooks)
+        hooks.append(on_array)
+        return RemovableHandle(hooks, on_array)
+
+    # ---- changing it in place --------------------------------------------------------------------------------------
+
+    @property
+    def _version(self) -> int:
+        """How often this tensor's memory was changed in place."""
+        return self._memory.count
+
+    def _check_may_change(self, name: str) -> None:
+        if state.recording and self._requires_grad:
+            raise RuntimeError(
+                f"{name}: a leaf Variable that requires grad is being used in an in-place operation; do it under "
+                "no_grad(), or use the out-of-place form"
+            )
+
+    def _fits(self, array: Any) -> bool:
+        """Whether an operand can be combined into this memory without a larger shape or a higher kind of dtype."""
+        if not hasattr(array, "dtype"):
+            return dtypes.result_type(self._array, array).category <= self.dtype.category
+        return (
+            np.broadcast_shapes(self._array.shape, array.shape) == self._array.shape
+            and dtypes.of_array(array).category <= self.dtype.category
+            and array.dtype == self._array.dtype
+        )
+
+    def _take(self, value: Tensor) -> Tensor:
+        """Make this tensor hold `value`: same memory, its numbers, its history."""
+        if value._array.shape != self._array.shape:
+            raise RuntimeError(
+                f"output with shape {list(self.shape)} doesn't match the broadcast shape {list(value.shape)}"
+            )
+        if value.dtype.category > self.dtype.category:
+            raise RuntimeError(f"result type {value.dtype} can't be cast to the desired output type {self.dtype}")
+        value = arguments.cast(value, self.dtype)
+        self._array[...] = value._array
+        return self._changed(value._node)
+
+    def _changed(self, node: Node | None = None) -> Tensor:
+        """Note that this memory was changed; `node` computed the new numbers (None: no graph did)."""
+        memory, array = self._memory, self._array
+        memory.count += 1
+        memory.owner = id(array if array.base is None else array.base)
+        if state.recording and (node is not None or self._node is not None):
+            self._node = node
+            memory.recorded = self._seen = memory.count  # other views of the memory now have outdated histories
+        return self
+
+    def copy_(self, source: Any) -> Tensor:
+        """Write `source` (broadcast, cast) into this tensor."""
+        self._check_may_change("copy_")
+        value = arguments.operand(self, source)
+        if not isinstance(value, Tensor):
+            return self.fill_(value)
+        return self._take(arguments.cast(value, self.dtype).expand(self.shape).clone())
+
+    def fill_(self, value: Any) -> Tensor:
+        """Set every element to `value`."""
+        self._check_may_change("fill_")
+        if isinstance(value, Tensor):
+            return self.copy_(value)
+        self._array[...] = value
+        return self._changed()
+
+    def zero_(self) -> Tensor:
+        """Set every element to zero."""
+        return self.fill_(0)
+
+    # ---- methods that are functions --------------------------------------------------------------------------------
+
+    # functional/elementwise.py
+    add, sub, mul, div = elementwise.add, elementwise.sub, elementwise.mul, elementwise.div
+    exp = elementwise.exp
+    # functional/activation.py
+    # functional/reduction.py
+    # functional/shape.py
+    # functional/indexing.py
+    # functional/sorting.py
+    # functional/linalg.py
+    # functional/normalization.py
+    # functional/loss.py, functional/attention.py: functions only
+
+    # The same, written into the tensor.
+    add_, sub_, mul_, div_ = in_place(add), in_place(sub), in_place(mul), in_place(div)
+
+    # ---- operators -------------------------------------------------------------------------------------------------
+
+    __add__ = __radd__ = add
+    __sub__, __mul__, __rmul__, __truediv__ = sub, mul, mul, div
+    __iadd__ = _augmented(add, operator.iadd)
+    __isub__ = _augmented(sub, operator.isub)
+    __imul__ = _augmented(mul, operator.imul)
+    __itruediv__ = _augmented(div, operator.itruediv)
+
+    __hash__ = object.__hash__

@@ -1,0 +1,1 @@
+"""Checking operations: finite differences, and the table of all ops with its checks against PyTorch."""

@@ -1,0 +1,1 @@
+"""The records of the op table, one file per family of functions."""
