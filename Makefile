@@ -50,7 +50,7 @@ $(VENV)/.examples $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: setup.cfg pyproject.to
 	@echo "Installing tinygrad_edu[$*] into $(VENV) (once; a few minutes on a slow line)"
 	@set -o pipefail; \
 	$(RUN) -m pip install --disable-pip-version-check -e '.[$*]' 2>&1 | tee $(VENV)/pip-$*.log \
-	  | awk '/Downloading .*(MB|GB)\)/ || /^ERROR/ {print "  " $$0} /^Installing collected/ {print "  Unpacking " NF - 3 " packages"} {fflush()}' \
+	  | awk '/Downloading .*(MB|GB)\)/ || /^ERROR/ {print "  " $$0} /^Installing collected/ {print "  Unpacking packages: " NF - 3} {fflush()}' \
 	  || { tail -n 20 $(VENV)/pip-$*.log; echo "The installation failed; the whole log is in $(VENV)/pip-$*.log" >&2; exit 1; }
 	@touch $@
 
