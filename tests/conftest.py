@@ -1,4 +1,4 @@
-"""What every test shares: one thread, seeds, the data folder, and a summary of what this machine could not run."""
+"""What every test shares: one thread, seeds, the data folder, and a list of what this machine could not run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _data_folder() -> Path | None:
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds tinyshakespeare.txt: the real one, or plays of much the same text from a package."""
+    """A folder that holds tinyshakespeare.txt: the real one, or much the same plays from a package."""
     found = _data_folder()
     if found is not None:
         return found

@@ -1,4 +1,4 @@
-"""The shape of the project: which file may import what, what an import costs, and what an installation holds."""
+"""The shape of the project: what may import what, what an import costs, what an installation holds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def module_name(path: Path) -> str:
 
 
 class Import:
-    """One module that a file imports: its full name, and whether importing the file is enough to import it."""
+    """One module that a file imports: its full name, and whether it is imported along with the file."""
 
     def __init__(self, path: Path, line: int, name: str, eager: bool) -> None:
         self.path, self.line, self.name, self.eager = path, line, name, eager
@@ -58,7 +58,10 @@ def is_module(name: str) -> bool:
 
 
 def imports_of(path: Path) -> Iterator[Import]:
-    """The imports that run, so not those under `if TYPE_CHECKING`. `from package import module` is the module's."""
+    """The imports that run, so none under `if TYPE_CHECKING`.
+
+    `from package import module` counts as an import of the module.
+    """
 
     def visit(node: ast.AST, eager: bool) -> Iterator[Import]:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
@@ -99,7 +102,9 @@ def requirements(*extras: str) -> set[str]:
     lines = config["options"]["install_requires"].split("\n")
     for extra in extras:
         lines += config["options.extras_require"][extra].split("\n")
-    return {re.split(r"[<>=!~\[ ]", line.strip())[0].lower().replace("-", "_") for line in lines if line.strip()}
+    return {
+        re.split(r"[<>=!~\[ ]", line.strip())[0].lower().replace("-", "_") for line in lines if line.strip()
+    }
 
 
 def test_the_checks_below_see_the_sources():
@@ -129,7 +134,9 @@ def test_only_backend_and_kernels_name_cupy():
         if (isinstance(node, ast.Name) and node.id in ("cupy", "cp"))
         or (isinstance(node, ast.Constant) and node.value == "cupy")  # import_module("cupy")
     ]
-    named += [str(i) for i in ALL_IMPORTS if i.top == "cupy" and not any(i.path.is_relative_to(a) for a in allowed)]
+    named += [
+        str(i) for i in ALL_IMPORTS if i.top == "cupy" and not any(i.path.is_relative_to(a) for a in allowed)
+    ]
     assert not named
 
 
@@ -161,7 +168,18 @@ import {package}
 watched = list(opened)
 print(sorted(set(sys.modules) & {heavy!r}), [f for f in watched if not f.endswith((".py", ".pyc"))])
 """
-HEAVY = {"cupy", "numba", "torch", "transformers", "matplotlib", "tiktoken", "safetensors", "tyro", "pooch", "tqdm"}
+HEAVY = {
+    "cupy",
+    "numba",
+    "torch",
+    "transformers",
+    "matplotlib",
+    "tiktoken",
+    "safetensors",
+    "tyro",
+    "pooch",
+    "tqdm",
+}
 
 
 @pytest.mark.parametrize("package", ["tinygrad_edu", "gpt"])
@@ -204,7 +222,9 @@ def test_an_installation_from_the_built_wheel_works(tmp_path):
     bin = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
     run(bin / "python", "-m", "pip", "install", "--quiet", *(tmp_path / "dist").glob("*.whl"))
 
-    where = "import importlib.resources as r; print(*(r.files(p) / 'py.typed' for p in ('tinygrad_edu', 'gpt')))"
+    where = (
+        "import importlib.resources as r; print(*(r.files(p) / 'py.typed' for p in ('tinygrad_edu', 'gpt')))"
+    )
     typed = run(bin / "python", "-c", where).split()
     assert all(Path(marker).is_file() and Path(marker).is_relative_to(tmp_path) for marker in typed)
     assert "train" in run(bin / "python", "-m", "gpt", "--help")
