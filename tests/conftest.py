@@ -1,4 +1,4 @@
-"""What every test shares: one thread, seeds, the data folder, and a list of what this machine could not run."""
+"""What every test shares: one thread, seeds, the data folder, a list of what this machine could not run."""
 
 from __future__ import annotations
 

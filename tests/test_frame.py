@@ -96,15 +96,14 @@ ALL_IMPORTS = [found for path in SOURCES for found in imports_of(path)]
 
 
 def requirements(*extras: str) -> set[str]:
-    """The names, in lower case, of the packages that an installation with these extras brings."""
+    """The names by which the packages that an installation with these extras brings are imported."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     lines = config["options"]["install_requires"].split("\n")
     for extra in extras:
         lines += config["options.extras_require"][extra].split("\n")
-    return {
-        re.split(r"[<>=!~\[ ]", line.strip())[0].lower().replace("-", "_") for line in lines if line.strip()
-    }
+    names = (re.split(r"[<>=!~\[ ]", line.strip())[0].lower().replace("-", "_") for line in lines)
+    return {re.sub(r"_cuda\d+x$", "", name) for name in names if name}
 
 
 def test_the_checks_below_see_the_sources():
