@@ -9,6 +9,41 @@ from .autograd import inference_mode as inference_mode
 from .autograd import is_grad_enabled as is_grad_enabled
 from .autograd import no_grad as no_grad
 from .autograd import set_grad_enabled as set_grad_enabled
+from .backend.device import Device as device
+from .backend.dtypes import bool_ as bool
+from .backend.dtypes import dtype as dtype
+from .backend.dtypes import finfo as finfo
+from .backend.dtypes import float16 as float16
+from .backend.dtypes import float32 as float32
+from .backend.dtypes import float64 as float64
+from .backend.dtypes import get_default_dtype as get_default_dtype
+from .backend.dtypes import iinfo as iinfo
+from .backend.dtypes import int8 as int8
+from .backend.dtypes import int16 as int16
+from .backend.dtypes import int32 as int32
+from .backend.dtypes import int64 as int64
+from .backend.dtypes import promote_types as promote_types
+from .backend.dtypes import set_default_dtype as set_default_dtype
+from .backend.dtypes import uint8 as uint8
+from .creation import arange as arange
+from .creation import as_tensor as as_tensor
+from .creation import asarray as asarray
+from .creation import empty as empty
+from .creation import empty_like as empty_like
+from .creation import eye as eye
+from .creation import from_numpy as from_numpy
+from .creation import full as full
+from .creation import full_like as full_like
+from .creation import is_tensor as is_tensor
+from .creation import linspace as linspace
+from .creation import logspace as logspace
+from .creation import numel as numel
+from .creation import ones as ones
+from .creation import ones_like as ones_like
+from .creation import tensor as tensor
+from .creation import zeros as zeros
+from .creation import zeros_like as zeros_like
+from .dispatch import use_kernels as use_kernels
 
 # functional/elementwise.py
 from .functional.elementwise import add as add
@@ -25,4 +60,24 @@ from .functional.elementwise import sub as sub
 # functional/linalg.py
 # functional/normalization.py
 # functional/loss.py, functional/attention.py
+from .random import Generator as Generator
+from .random import bernoulli as bernoulli
+from .random import default_generator as default_generator
+from .random import get_rng_state as get_rng_state
+from .random import initial_seed as initial_seed
+from .random import manual_seed as manual_seed
+from .random import multinomial as multinomial
+from .random import normal as normal
+from .random import rand as rand
+from .random import rand_like as rand_like
+from .random import randint as randint
+from .random import randint_like as randint_like
+from .random import randn as randn
+from .random import randn_like as randn_like
+from .random import randperm as randperm
+from .random import seed as seed
+from .random import set_rng_state as set_rng_state
+from .tensor import Size as Size
 from .tensor import Tensor as Tensor
+
+half, float, double, short, int, long = float16, float32, float64, int16, int32, int64

@@ -204,6 +204,157 @@ class Tensor:
     def is_cuda(self) -> bool:
         return self.device.type == "cuda"
 
+    # ---- its numbers -----------------------------------------------------------------------------------------------
+
+    def item(self) -> Scalar:
+        """The one number in this tensor, as a Python number. RuntimeError: not exactly one element."""
+        if self._array.size != 1:
+            raise RuntimeError(f"a Tensor with {self._array.size} elements cannot be converted to Scalar")
+        return self._array.item()
+
+    def tolist(self) -> Any:
+        """The numbers as nested Python lists; a plain number for a 0-d tensor."""
+        return self._array.tolist()
+
+    def numpy(self, *, force: bool = False) -> Any:
+        """The same memory as a NumPy array. force=True detaches first."""
+        if self.requires_grad and not force:
+            raise RuntimeError(
+                "can't call numpy() on a Tensor that requires grad, since gradients would not flow through the array; "
+                "use tensor.detach().numpy()"
+            )
+        return self._array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        array = self.numpy()
+        return np.array(array, dtype=dtype, copy=copy)
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self.numpy().__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> Any:
+        return self._array.__dlpack_device__()
+
+    def __bool__(self) -> bool:
+        if self._array.size != 1:
+            raise RuntimeError(
+                f"Boolean value of Tensor with {self._array.size} values is ambiguous; use .any() or .all()"
+            )
+        return bool(self._array.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __index__(self) -> int:
+        if self._array.dtype.kind == "f" or self._array.size != 1:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self._array.item())
+
+    def __repr__(self) -> str:
+        return self._text("tensor")
+
+    def _text(self, name: str) -> str:
+        """The numbers (the corners of a large tensor) and what else a reader needs to know."""
+        array = self._array
+        numbers = np.array2string(
+            array, separator=", ", prefix=f"{name}(", precision=4, threshold=1000, edgeitems=3, max_line_width=100,
+            suppress_small=None,
+        )  # fmt: skip
+        notes = []
+        if array.size == 0 or array.size > 1000:
+            notes.append(f"shape={tuple(array.shape)}")
+        if self.dtype not in (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_):
+            notes.append(f"dtype={self.dtype}")
+        if self._node is not None:
+            notes.append(f"grad_fn={self._node!r}")
+        elif self._requires_grad:
+            notes.append("requires_grad=True")
+        return f"{name}({', '.join([numbers, *notes])})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item() if spec and self.ndim == 0 else str(self), spec)
+
+    # ---- another dtype or device -----------------------------------------------------------------------------------
+
+    def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, **_: Any) -> Tensor:
+        """This tensor with another dtype or device: `to(dtype)`, `to(device)`, `to(other)`, or both by name.
+
+        The tensor itself comes back when nothing has to change and copy is False.
+        """
+        for arg in args:
+            if isinstance(arg, Tensor):
+                dtype, device = arg.dtype, arg.device
+            elif isinstance(arg, (str, Device)):
+                device = arg
+            elif not isinstance(arg, bool):
+                dtype = arg
+        as_device(self.device if device is None else device)
+        wanted = self.dtype if dtype is None else dtypes.as_dtype(dtype)
+        moved = arguments.cast(self, wanted)
+        return elementwise.clone(self) if copy and moved is self else moved
+
+    def cpu(self) -> Tensor:
+        """This tensor on the CPU."""
+        return self.to("cpu")
+
+    def cuda(self, device: Any = None) -> Tensor:
+        """This tensor on the GPU. RuntimeError: there is none to use."""
+        return self.to(Device("cuda", device) if isinstance(device, int) else device or "cuda")
+
+    def type(self, dtype: Any = None) -> Any:
+        """The dtype's name, or this tensor in another dtype."""
+        return repr(self.dtype) if dtype is None else self.to(dtype)
+
+    def type_as(self, other: Tensor) -> Tensor:
+        """This tensor in the dtype of the other."""
+        return self.to(other.dtype)
+
+    def double(self) -> Tensor:
+        """This tensor as float64."""
+        return self.to(dtypes.float64)
+
+    def half(self) -> Tensor:
+        """This tensor as float16."""
+        return self.to(dtypes.float16)
+
+    def long(self) -> Tensor:
+        """This tensor as int64 (rounded towards zero)."""
+        return self.to(dtypes.int64)
+
+    def short(self) -> Tensor:
+        """This tensor as int16."""
+        return self.to(dtypes.int16)
+
+    def byte(self) -> Tensor:
+        """This tensor as uint8."""
+        return self.to(dtypes.uint8)
+
+    # ---- new tensors like this one ---------------------------------------------------------------------------------
+
+    def new_tensor(self, data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+        """A tensor of this data, in this tensor's dtype."""
+        return made(self._xp.array(data, dtype=self._dtype_or(dtype)), requires_grad)
+
+    def new_zeros(self, *size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+        """Zeros of this shape, in this tensor's dtype."""
+        return made(self._xp.zeros(arguments.sizes(size), self._dtype_or(dtype)), requires_grad)
+
+    def new_ones(self, *size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+        """Ones of this shape, in this tensor's dtype."""
+        return made(self._xp.ones(arguments.sizes(size), self._dtype_or(dtype)), requires_grad)
+
+    def new_full(self, size: Any, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+        """This number everywhere, in this tensor's dtype."""
+        return made(self._xp.full(arguments.sizes((size,)), fill_value, self._dtype_or(dtype)), requires_grad)
+
+    new_empty = new_zeros
+
+    def _dtype_or(self, dtype: Any) -> Any:
+        return self._array.dtype if dtype is None else dtypes.as_dtype(dtype).dtype
+
     # ---- its place in the graph ------------------------------------------------------------------------------------
 
     @property
@@ -393,6 +544,47 @@ class Tensor:
         """Set every element to zero."""
         return self.fill_(0)
 
+    def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
+        """Fill with normal random numbers."""
+        return self._fill_random("normal_", lambda stream, a: mean + std * stream.normal(a.shape, a.dtype), generator)
+
+    def uniform_(self, from_: float = 0.0, to: float = 1.0, *, generator: Any = None) -> Tensor:
+        """Fill with random numbers uniform on [from_, to)."""
+        return self._fill_random(
+            "uniform_", lambda stream, a: from_ + (to - from_) * stream.uniform(a.shape, a.dtype), generator
+        )
+
+    def bernoulli_(self, p: float = 0.5, *, generator: Any = None) -> Tensor:
+        """Fill with 1 with probability p, else 0."""
+        return self._fill_random(
+            "bernoulli_", lambda stream, a: stream.uniform(a.shape, np.float32) < p, generator, floating=False
+        )
+
+    def random_(self, from_: int = 0, to: int | None = None, *, generator: Any = None) -> Tensor:
+        """Fill with integers uniform on [from_, to); `random_(to)` starts at 0."""
+        low, high = (0, from_) if to is None else (from_, to)
+        return self._fill_random("random_", lambda stream, a: stream.integers(low, high, a.shape), generator, False)
+
+    def exponential_(self, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
+        """Fill with numbers of the exponential distribution with rate lambd."""
+        return self._fill_random(
+            "exponential_", lambda stream, a: -np.log1p(-stream.uniform(a.shape, np.float64)) / lambd, generator
+        )
+
+    def _fill_random(self, name: str, draw: Callable[[Any, Any], Any], generator: Any, floating: bool = True) -> Tensor:
+        from .random import stream_of  # above this module, since generators speak in tensors
+
+        self._check_may_change(name)
+        if floating and not self.is_floating_point():
+            raise RuntimeError(f"{name}: expected a floating tensor, this one is {self.dtype}")
+        self._array[...] = draw(stream_of(generator), self._array)
+        return self._changed()
+
+    def detach_(self) -> Tensor:
+        """Cut this tensor from its history."""
+        self._node, self._requires_grad = None, False
+        return self
+
     # ---- methods that are functions --------------------------------------------------------------------------------
 
     # functional/elementwise.py
@@ -420,3 +612,25 @@ class Tensor:
     __itruediv__ = _augmented(div, operator.itruediv)
 
     __hash__ = object.__hash__
+
+    # Last, since these names are types in the annotations above.
+
+    def float(self) -> Tensor:
+        """This tensor as float32."""
+        return self.to(dtypes.float32)
+
+    def int(self) -> Tensor:
+        """This tensor as int32 (rounded towards zero)."""
+        return self.to(dtypes.int32)
+
+    def bool(self) -> Tensor:
+        """This tensor as booleans: whether each element is not zero."""
+        return self.to(dtypes.bool_)
+
+
+def made(array: Any, requires_grad: bool = False) -> Tensor:
+    """A new leaf tensor around an array, without a copy."""
+    new = Tensor._result(array)
+    if requires_grad:
+        new.requires_grad = True
+    return new

@@ -1,0 +1,211 @@
+"""Random tensors. The same seed gives the same numbers on every platform and device (see `backend/random.py`)."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import numpy as np
+
+from .backend import dtypes
+from .backend.device import Device, as_device
+from .backend.random import Stream
+from .functional.arguments import cast, require_tensor, sizes
+from .tensor import Tensor, made
+
+
+class Generator:
+    """A source of random numbers with a seed and a position of its own."""
+
+    def __init__(self, device: Any = "cpu") -> None:
+        self.device: Device = as_device(device)
+        self.stream = Stream(67280421310721)  # PyTorch's default seed
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start the stream of this seed from its beginning."""
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+            raise TypeError(f"manual_seed expected an int, got {type(seed).__name__}")
+        self.stream.reseed(int(seed))
+        return self
+
+    def seed(self) -> int:
+        """Start from a seed that the operating system draws, and return it."""
+        self.stream.reseed(secrets.randbits(63))
+        return self.stream.seed
+
+    def initial_seed(self) -> int:
+        """The seed of the current stream."""
+        return self.stream.seed
+
+    def get_state(self) -> Tensor:
+        """Seed and position as a uint8 tensor of 48 bytes."""
+        seed, counter = self.stream.state()
+        raw = (seed % 2**128).to_bytes(16, "little") + counter.to_bytes(32, "little")
+        return made(np.frombuffer(raw, np.uint8).copy())
+
+    def set_state(self, new_state: Tensor) -> Generator:
+        """Go on from a position given by `get_state`. ValueError: not such a state."""
+        if not isinstance(new_state, Tensor) or new_state.dtype != dtypes.uint8 or new_state.numel() != 48:
+            raise ValueError(f"set_state: expected the uint8 tensor of 48 bytes that get_state returns, got {new_state!r}")
+        raw = new_state._array.tobytes()
+        self.stream.restore(int.from_bytes(raw[:16], "little"), int.from_bytes(raw[16:], "little"))
+        return self
+
+    def __repr__(self) -> str:
+        return f"Generator(seed={self.stream.seed})"
+
+
+default_generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seed the default generator and return it."""
+    return default_generator.manual_seed(seed)
+
+
+def seed() -> int:
+    """Seed the default generator from the operating system and return the seed."""
+    return default_generator.seed()
+
+
+def initial_seed() -> int:
+    """The seed of the default generator."""
+    return default_generator.initial_seed()
+
+
+def get_rng_state() -> Tensor:
+    """Seed and position of the default generator."""
+    return default_generator.get_state()
+
+
+def set_rng_state(new_state: Tensor) -> None:
+    """Put the default generator where `get_rng_state` found it."""
+    default_generator.set_state(new_state)
+
+
+def stream_of(generator: Generator | None) -> Stream:
+    """The stream to draw from: the generator's, or the default one's."""
+    return (default_generator if generator is None else generator).stream
+
+
+def _floating(dtype: Any, name: str) -> Any:
+    d = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
+    if not d.is_floating_point:
+        raise RuntimeError(f"{name}: expected a floating dtype, got {d}; use randint for integers")
+    return d.dtype
+
+
+def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
+         requires_grad: bool = False) -> Tensor:  # fmt: skip
+    """Uniform on [0, 1)."""
+    as_device(device)
+    return made(stream_of(generator).uniform(sizes(size), _floating(dtype, "rand")), requires_grad)
+
+
+def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
+          requires_grad: bool = False) -> Tensor:  # fmt: skip
+    """Standard normal."""
+    as_device(device)
+    return made(stream_of(generator).normal(sizes(size), _floating(dtype, "randn")), requires_grad)
+
+
+def randint(low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: Any = None,
+            device: Any = None) -> Tensor:  # fmt: skip
+    """Integers uniform on [low, high); `randint(high, size)` starts at 0."""
+    if size is None or not isinstance(high, (int, np.integer)):
+        low, high, size = 0, low, (size if high is None else high)
+    if size is None:
+        raise TypeError("randint: missing the size; call randint(low, high, size) with a tuple")
+    if high <= low:
+        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+    as_device(device)
+    drawn = made(stream_of(generator).integers(int(low), int(high), sizes((size,))))
+    return drawn if dtype is None else cast(drawn, dtypes.as_dtype(dtype))
+
+
+def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Tensor:
+    """A random order of 0 .. n-1."""
+    if n < 0:
+        raise RuntimeError(f"randperm: n must be non-negative, got {n}")
+    as_device(device)
+    drawn = made(stream_of(generator).permutation(n))
+    return drawn if dtype is None else cast(drawn, dtypes.as_dtype(dtype))
+
+
+def rand_like(input: Tensor, *, dtype: Any = None, generator: Generator | None = None,
+              requires_grad: bool = False) -> Tensor:  # fmt: skip
+    """Uniform on [0, 1), in the shape (and dtype) of the input."""
+    return rand(input.shape, dtype=dtype or input.dtype, generator=generator, requires_grad=requires_grad)
+
+
+def randn_like(input: Tensor, *, dtype: Any = None, generator: Generator | None = None,
+               requires_grad: bool = False) -> Tensor:  # fmt: skip
+    """Standard normal, in the shape (and dtype) of the input."""
+    return randn(input.shape, dtype=dtype or input.dtype, generator=generator, requires_grad=requires_grad)
+
+
+def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any = None,
+                 generator: Generator | None = None) -> Tensor:  # fmt: skip
+    """Integers uniform on [low, high), in the shape and dtype of the input."""
+    low, high = (0, low) if high is None else (low, high)
+    return cast(randint(low, high, input.shape, generator=generator), dtypes.as_dtype(dtype or input.dtype))
+
+
+def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None) -> Tensor:
+    """Normal with this mean and standard deviation (numbers with a size, or tensors that broadcast)."""
+    if size is None:
+        if not isinstance(mean, Tensor) and not isinstance(std, Tensor):
+            raise TypeError("normal: give size= when mean and std are both numbers")
+        shape = np.broadcast_shapes(*(tuple(x.shape) for x in (mean, std) if isinstance(x, Tensor)))
+        size = shape
+    return randn(size, generator=generator) * std + mean
+
+
+def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """1 with the probability that the input gives for each element, else 0. RuntimeError: not a probability."""
+    require_tensor("bernoulli", "input", input)
+    p = input._array
+    if p.size and not bool(((p >= 0) & (p <= 1)).all()):
+        raise RuntimeError(f"bernoulli expects probabilities in [0, 1], got values from {p.min()} to {p.max()}")
+    u = stream_of(generator).uniform(p.shape, p.dtype)
+    return made((u < p).astype(p.dtype))
+
+
+def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
+                generator: Generator | None = None) -> Tensor:  # fmt: skip
+    """Indices drawn with probabilities proportional to the rows of the input.
+
+    input: (N, C) or (C,), non-negative weights -> (N, num_samples) or (num_samples,) of int64. With replacement by
+    inverting the cumulative sum; without, the num_samples smallest of -log(u)/weight (Efraimidis and Spirakis 2006).
+    RuntimeError: negative or non-finite weights, a row of zeros, more samples than non-zero weights.
+    """
+    require_tensor("multinomial", "input", input)
+    if input._array.dtype.kind != "f" or input.ndim not in (1, 2):
+        raise RuntimeError(
+            f"multinomial expects floating weights of shape (C,) or (N, C), got {input.dtype} of shape {tuple(input.shape)}"
+        )
+    weights = np.atleast_2d(input._array).astype(np.float64)
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    if num_samples <= 0:
+        raise RuntimeError(f"cannot sample n_sample <= 0 samples, got {num_samples}")
+    positive = (weights > 0).sum(axis=1)
+    if (positive == 0).any():
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    if not replacement and (positive < num_samples).any():
+        raise RuntimeError(
+            f"cannot sample {num_samples} different indices from {int(positive.min())} non-zero weights without "
+            "replacement; pass replacement=True or draw fewer"
+        )
+    rows, classes = weights.shape
+    stream = stream_of(generator)
+    if replacement or num_samples == 1:
+        ends = weights.cumsum(axis=1)
+        u = stream.uniform((rows, num_samples), np.float64) * ends[:, -1:]
+        drawn = np.stack([np.searchsorted(ends[i], u[i], side="right") for i in range(rows)])
+    else:
+        u = stream.uniform((rows, classes), np.float64)
+        keys = np.full(weights.shape, np.inf)
+        np.divide(-np.log1p(-u), weights, out=keys, where=weights > 0)
+        drawn = np.argsort(keys, axis=1, kind="stable")[:, :num_samples]
+    return made(drawn.reshape((*input.shape[:-1], num_samples)).astype(np.int64, copy=False))
