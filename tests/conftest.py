@@ -17,6 +17,8 @@ from pathlib import Path  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+import tinygrad_edu  # noqa: E402
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -25,6 +27,7 @@ def _seeded() -> None:
     """Every test starts from the same random state, whichever tests ran before it in this process."""
     random.seed(0)
     np.random.seed(0)
+    tinygrad_edu.manual_seed(0)
 
 
 def _data_folder() -> Path | None:
