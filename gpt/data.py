@@ -100,12 +100,18 @@ class TokenBatches:
         return (x, y) if self.device is None else (x.to(self.device), y.to(self.device))
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the random places stand: everything needed to go on with the same batches."""
-        return {"generator": self.generator.get_state()}
+        """Where the random places stand, fit for JSON: everything needed to go on with the same batches."""
+        return {"generator": self.generator.get_state().numpy().tobytes().hex()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from `state_dict()`."""
-        self.generator.set_state(state_dict["generator"])
+        """Go on from `state_dict()`. ValueError if it is not such a state; nothing changes then."""
+        try:
+            state = np.frombuffer(bytes.fromhex(state_dict["generator"]), dtype=np.uint8)
+            self.generator.set_state(tg.from_numpy(state.copy()))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"not a state of TokenBatches, {{'generator': hexadecimal digits}}: {error!r}"
+            ) from None
 
 
 def split_text(text: str, val_fraction: float = 0.1) -> tuple[str, str]:

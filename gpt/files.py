@@ -59,8 +59,10 @@ def read_json(path: str | os.PathLike[str], format: str, version: int) -> dict[s
     if not isinstance(document, dict) or document.get("format") != format:
         raise ValueError(f'{path} is not a {format} file: it has no "format": "{format}"')
     if document.get("version") != version:
-        raise ValueError(f"{path} has version {document.get('version')!r} of the {format} format, expected "
-                         f"{version}: read it with the release of this package that wrote it")
+        raise ValueError(
+            f"{path} has version {document.get('version')!r} of the {format} format, expected "
+            f"{version}: read it with the release of this package that wrote it"
+        )
     return document
 
 

@@ -125,8 +125,10 @@ def _given_file(given: str | os.PathLike[str]) -> TextFile:
     if not path.is_file():
         close = get_close_matches(str(given), NAMED_TEXTS, n=1)
         meant = f"; did you mean {close[0]!r}?" if close else ""
-        raise FileNotFoundError(f"there is no file {path}, and no text of that name (named texts: "
-                                f"{', '.join(NAMED_TEXTS)}){meant}")
+        raise FileNotFoundError(
+            f"there is no file {path}, and no text of that name (named texts: "
+            f"{', '.join(NAMED_TEXTS)}){meant}"
+        )
     return TextFile(path.stem, path, "a given file")
 
 

@@ -371,6 +371,9 @@ def _gpt2_encoding(merges: str) -> tiktoken.Encoding:
         token = bytes(byte_of[char] for char in line.replace(" ", ""))
         ranks[token] = len(ranks)
     return tiktoken.Encoding(
-        "gpt2", pat_str=_PIECES, mergeable_ranks=ranks, special_tokens={_END_OF_TEXT: len(ranks)},
+        "gpt2",
+        pat_str=_PIECES,
+        mergeable_ranks=ranks,
+        special_tokens={_END_OF_TEXT: len(ranks)},
         explicit_n_vocab=len(ranks) + 1,
     )
