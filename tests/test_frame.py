@@ -149,6 +149,13 @@ def test_the_engine_names_no_array_library():
     assert not [str(i) for i in ALL_IMPORTS if i.path.is_relative_to(engine) and i.top in ("numpy", "cupy")]
 
 
+def test_the_model_knows_neither_tokenizers_nor_optimizers_nor_files():
+    known = {i.name for i in ALL_IMPORTS if i.eager and i.path == ROOT / "gpt/model.py"}
+    ours = {name for name in known if name.startswith(("gpt", "tinygrad_edu"))}
+    assert ours == {"gpt.config", "tinygrad_edu", "tinygrad_edu.nn", "tinygrad_edu.nn.functional"}
+    assert known.isdisjoint({"io", "json", "os", "pathlib", "safetensors", "tiktoken"})
+
+
 def test_what_is_imported_is_required():
     def missing(imports: list[Import], *extras: str) -> list[str]:
         known = requirements(*extras) | set(sys.stdlib_module_names) | {"tinygrad_edu", "gpt"}
