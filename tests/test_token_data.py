@@ -265,8 +265,8 @@ def test_chunks_that_can_be_read_once_are_refused_for_a_split(tmp_path: Path) ->
         prepare_tokens(iter([TEXT]), ByteTokenizer(), tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "a"])
-def test_a_text_without_tokens_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "a", []])
+def test_a_text_without_tokens_is_refused(tmp_path: Path, text: str | list[str]) -> None:
     with pytest.raises(ValueError, match="train.bin is empty: a token file holds at least one token"):
         prepare_tokens(text, ByteTokenizer(), tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -136,6 +136,7 @@ def test_chunks_give_the_ids_of_the_whole_text(tokenizer: Tokenizer, size: int) 
     text = (TRICKY + POLISH) * 3
     chunks = (text[i : i + size] for i in range(0, len(text), size))
     assert np.concatenate(list(tokenizer.encode_chunks(chunks))).tolist() == tokenizer.encode(text)
+    assert list(tokenizer.encode_chunks([])) == []
 
 
 def test_saved_and_loaded_it_is_the_same_and_needs_nothing_else(
