@@ -58,7 +58,12 @@ from .functional.elementwise import sub as sub
 # functional/indexing.py
 # functional/sorting.py
 # functional/linalg.py
+from .functional.linalg import matmul as matmul
+
 # functional/normalization.py
+from .functional.normalization import log_softmax as log_softmax
+from .functional.normalization import softmax as softmax
+
 # functional/loss.py, functional/attention.py
 from .random import Generator as Generator
 from .random import bernoulli as bernoulli

@@ -18,7 +18,7 @@ from .autograd.grad import backward
 from .autograd.modes import no_grad, state
 from .backend import dtypes
 from .backend.device import Device, array_module, as_device, of_array
-from .functional import arguments, elementwise
+from .functional import arguments, elementwise, linalg, normalization
 
 Scalar = bool | int | float
 
@@ -596,7 +596,9 @@ class Tensor:
     # functional/indexing.py
     # functional/sorting.py
     # functional/linalg.py
+    matmul = linalg.matmul
     # functional/normalization.py
+    softmax, log_softmax = normalization.softmax, normalization.log_softmax
     # functional/loss.py, functional/attention.py: functions only
 
     # The same, written into the tensor.
@@ -610,6 +612,8 @@ class Tensor:
     __isub__ = _augmented(sub, operator.isub)
     __imul__ = _augmented(mul, operator.imul)
     __itruediv__ = _augmented(div, operator.itruediv)
+
+    __matmul__ = linalg.matrix_operator
 
     __hash__ = object.__hash__
 
