@@ -53,7 +53,7 @@ class OpRecord:
     differentiable: bool = True  # False: outputs are compared, nothing else
     torch: Callable[..., Any] | None = None  # called as torch(module, *args) where PyTorch has no function of that name
     ours: Callable[..., Any] | None = None  # the same for this framework
-    kind: str = "elementwise"  # which tolerance applies: "elementwise", "reduction" (sums, products of matrices), "exact"
+    kind: str = "elementwise"  # the tolerance: "elementwise", "reduction" (sums, products of matrices) or "exact"
     gradcheck: bool = True  # False only where finite differences do not apply, with the reason in `note`
     note: str = ""
 

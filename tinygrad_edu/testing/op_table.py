@@ -1,0 +1,402 @@
+"""The checks that follow from the op table: each public function against PyTorch and against finite differences.
+
+Each check takes a record and raises AssertionError, naming the record, the sample and the worst element. torch is
+imported only when a check needs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+import tinygrad_edu
+
+from ..autograd.grad import backward
+from ..backend.dtypes import as_dtype
+from ..tensor import Tensor
+from . import table
+from .compare import difference
+from .gradcheck import GradcheckError, UnsuitableInput, gradcheck
+from .records import DType, OpRecord, Sample
+
+# rtol, atol. Both libraries round, each in its own order of operations, so equality is not asked for.
+TOLERANCE = {
+    # One or a few roundings of 6e-8, and library functions (exp, tanh ...) good to a few units in the last place.
+    ("elementwise", "float32"): (1e-5, 1e-6),
+    # Sums of up to a few hundred terms in different orders.
+    ("reduction", "float32"): (1e-4, 1e-5),
+    # A gradient is a sum of products of the above.
+    ("gradient", "float32"): (1e-4, 1e-5),
+    # The same reasons with roundings of 1e-16.
+    ("elementwise", "float64"): (1e-12, 1e-13),
+    ("reduction", "float64"): (1e-11, 1e-12),
+    ("gradient", "float64"): (1e-11, 1e-12),
+    # Roundings of 5e-4; PyTorch computes parts in float32 and rounds once.
+    ("elementwise", "float16"): (5e-3, 1e-3),
+    ("reduction", "float16"): (5e-3, 5e-3),
+    ("gradient", "float16"): (1e-2, 1e-2),
+}
+EXACT = (0.0, 0.0)
+
+
+def records() -> dict[str, list[OpRecord]]:
+    """All records by the name of their family."""
+    names = sorted(module.name for module in pkgutil.iter_modules(table.__path__))
+    return {name: importlib.import_module(f"{table.__name__}.{name}").RECORDS for name in names}
+
+
+def resolve(module: ModuleType, name: str) -> Any:
+    """The object under a dotted name, importing submodules as needed. AttributeError: there is none."""
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part) and isinstance(found, ModuleType):
+            try:
+                importlib.import_module(f"{found.__name__}.{part}")
+            except ModuleNotFoundError:
+                raise AttributeError(f"{module.__name__} has no {name}") from None
+        found = getattr(found, part)
+    return found
+
+
+# ---- calling either library with a sample ----------------------------------------------------------------------------
+
+
+class Library:
+    """One of the two libraries: how to find functions in it, and how to make and read its tensors."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+        self.is_torch = module.__name__ == "torch"
+        self.tensor_type: type = module.Tensor
+
+    def function(self, record: OpRecord) -> Callable[..., Any]:
+        """The function that a record is about. In-place ones work on a copy, since leaves cannot be changed."""
+        own = record.torch if self.is_torch else record.ours
+        if own is not None:
+            return lambda *args, **kwargs: own(self.module, *args, **kwargs)
+        function = resolve(self.module, record.name)
+        if not record.name.endswith("_") or record.name.endswith("__"):
+            return function
+
+        def on_a_copy(x: Any, *args: Any, **kwargs: Any) -> Any:
+            copy = x.clone()
+            result = function(copy, *args, **kwargs)
+            assert result is copy, f"{record.name} returned another tensor than the one it changed"
+            return result
+
+        return on_a_copy
+
+    def tensor(self, array: Any, requires_grad: bool) -> Any:
+        """A leaf tensor over this very array (over a copy for PyTorch where it cannot have the strides)."""
+        if not self.is_torch:
+            made: Any = Tensor._result(array)
+        else:
+            array = array.copy() if any(s < 0 for s in array.strides) else array
+            made = self.module.from_numpy(array)
+        return made.requires_grad_(requires_grad)
+
+    def dtype(self, name: str) -> Any:
+        return getattr(self.module, name) if self.is_torch else as_dtype(name)
+
+    def backward(self, outputs: list[Any], cotangents: list[Any]) -> None:
+        (self.module.autograd.backward if self.is_torch else backward)(outputs, cotangents)
+
+    def array(self, tensor: Any) -> Any:
+        """The tensor's memory as a NumPy array."""
+        return tensor.detach().numpy() if self.is_torch else tensor._array
+
+
+def torch_library() -> Library:
+    """PyTorch, imported now."""
+    return Library(importlib.import_module("torch"))
+
+
+OURS = Library(tinygrad_edu)
+
+
+class Call:
+    """A record's function called on a sample in one library, with the leaves it was given and the outputs it gave."""
+
+    def __init__(
+        self, library: Library, record: OpRecord, sample: Sample, dtype: str | None, wanted: Sequence[int] | None = None
+    ) -> None:
+        """dtype: what floating arrays are cast to (None: nothing); wanted: which of them require grad (None: all)."""
+        self.library, self.dtype, self.wanted = library, dtype, wanted
+        self.leaves: list[Any] = []  # one tensor for each different array of the sample
+        self._made: dict[int, Any] = {}  # an array that is used twice becomes a tensor that is used twice
+        self._floating = 0
+        self._track = record.differentiable
+        self.args = self._convert(sample.args)
+        self.kwargs = {k: self._convert(v) for k, v in sample.kwargs.items()}
+        self.before = [library.array(x).copy() for x in self.leaves]
+        self.result = library.function(record)(*self.args, **self.kwargs)
+        self.outputs: list[Any] = []  # the tensors among the results
+        self.values = self._read(self.result)
+
+    def _convert(self, x: Any) -> Any:
+        if isinstance(x, np.ndarray):
+            if id(x) not in self._made:
+                self._made[id(x)] = self._leaf(x)
+            return self._made[id(x)]
+        if isinstance(x, DType):
+            return self.library.dtype(x.name)
+        if isinstance(x, (list, tuple)):
+            return type(x)(self._convert(item) for item in x)
+        if isinstance(x, dict):
+            return {k: self._convert(item) for k, item in x.items()}
+        return x
+
+    def _leaf(self, array: Any) -> Any:
+        floating = array.dtype.kind == "f"
+        requires_grad = floating and self._track and (self.wanted is None or self._floating in self.wanted)
+        self._floating += floating
+        made = same_layout(array, self.dtype if floating and self.dtype else array.dtype)
+        self.leaves.append(self.library.tensor(made, requires_grad))
+        return self.leaves[-1]
+
+    def _read(self, x: Any) -> Any:
+        """The result with arrays in the place of tensors, tuples in the place of all sequences."""
+        if isinstance(x, self.library.tensor_type):
+            self.outputs.append(x)
+            return self.library.array(x)
+        if isinstance(x, (list, tuple)):
+            return tuple(self._read(item) for item in x)
+        if isinstance(x, dict):
+            return {k: self._read(item) for k, item in x.items()}
+        if type(x) is type(self.library.dtype("float32")):
+            return str(x).rpartition(".")[2]
+        return x
+
+    @property
+    def differentiable(self) -> list[Any]:
+        return [x for x in self.leaves if x.requires_grad]
+
+    def backward(self) -> list[Any]:
+        """Run backward from all outputs with random cotangents, and return the gradient of each leaf (or None)."""
+        rng = np.random.default_rng(1)
+        roots = [y for y in self.outputs if y.requires_grad]
+        self.cotangents = [np.asarray(rng.standard_normal(tuple(y.shape))) for y in roots]
+        self.cotangents = [c.astype(self.library.array(y).dtype) for c, y in zip(self.cotangents, roots, strict=True)]
+        kept = [c.copy() for c in self.cotangents]
+        if roots:
+            self.library.backward(roots, [self.library.tensor(c, False) for c in self.cotangents])
+        assert all(_same_bytes(c, k) for c, k in zip(self.cotangents, kept, strict=True)), "backward changed its seed"
+        return [None if x.grad is None else self.library.array(x.grad) for x in self.leaves]
+
+
+def same_layout(array: Any, dtype: Any) -> Any:
+    """A copy in the given dtype with the same strides, counted in elements, so that `x.T` stays a transposed view."""
+    steps = [s // array.itemsize for s in array.strides]
+    ends = [s * (n - 1) for s, n in zip(steps, array.shape, strict=True)] if array.size else []
+    first, last = sum(min(e, 0) for e in ends), sum(max(e, 0) for e in ends)
+    memory = np.zeros(last - first + 1, dtype)
+    strides = [s * memory.itemsize for s in steps]
+    view = np.lib.stride_tricks.as_strided(memory[-first:], array.shape, strides)
+    view[...] = array.astype(dtype)
+    return view
+
+
+def cases(record: OpRecord, samples: str = "samples") -> Iterator[tuple[Any, str]]:
+    """Each sample of a record with the words that a message names it by. The same samples every time."""
+    rng = np.random.default_rng(zlib.crc32(record.name.encode()))
+    for i, sample in enumerate(getattr(record, samples)(rng)):
+        yield sample, f"{record.name}({sample!r}) [{samples[:-1]} {i}]"
+
+
+def dtypes_of(sample: Sample) -> list[str | None]:
+    """What to run a sample in: float32 and float64, and as it is if it mixes floating types or has others, or none."""
+    found = {a.dtype.name for a in _arrays((*sample.args, *sample.kwargs.values())) if a.dtype.kind == "f"}
+    if not found:
+        return [None]
+    return ["float32", "float64", *([] if found < {"float32", "float64"} else [None])]
+
+
+def _arrays(x: Any) -> Iterator[Any]:
+    if isinstance(x, np.ndarray):
+        yield x
+    elif isinstance(x, (list, tuple)):
+        for item in x:
+            yield from _arrays(item)
+
+
+# ---- the checks ------------------------------------------------------------------------------------------------------
+
+
+def check_forward(record: OpRecord) -> None:
+    """Values, shapes, dtypes, requires_grad and sharing of memory as in PyTorch; inputs unchanged."""
+    reference, count = torch_library(), 0
+    for sample, name in cases(record):
+        for dtype in dtypes_of(sample):
+            where, count = f"{name} in {dtype or 'its own dtypes'}", count + 1
+            ours, theirs = Call(OURS, record, sample, dtype), Call(reference, record, sample, dtype)
+            _compare(where, ours.values, theirs.values, record.kind)
+            _inputs_unchanged(where, ours, "forward")
+            for k, (y, z) in enumerate(zip(ours.outputs, theirs.outputs, strict=True)):
+                if y.requires_grad != z.requires_grad:
+                    raise AssertionError(
+                        f"{where}: output {k} has requires_grad={y.requires_grad}, in PyTorch {z.requires_grad}"
+                    )
+                _compare_aliasing(where, k, ours, theirs)
+    assert count, f"{record.name} has no samples"
+
+
+def check_gradient(record: OpRecord) -> None:
+    """Gradients of all inputs for random cotangents as in PyTorch, each also when it alone is wanted."""
+    reference, compared = torch_library(), 0
+    for sample, name in cases(record):
+        for dtype in dtypes_of(sample):
+            where = f"{name} in {dtype or 'its own dtypes'}, gradient"
+            ours, theirs = Call(OURS, record, sample, dtype), Call(reference, record, sample, dtype)
+            if not any(z.requires_grad for z in theirs.outputs):
+                continue
+            found, expected = ours.backward(), theirs.backward()
+            wanted = [i for i, x in enumerate(ours.leaves) if x.requires_grad]
+            for n, i in enumerate(wanted):
+                compared += 1
+                there = f"{where} of tensor {i}"
+                if expected[i] is not None or found[i] is not None:
+                    _compare(there, found[i], expected[i], "exact" if record.kind == "exact" else "gradient")
+                if len(wanted) > 1:
+                    alone = Call(OURS, record, sample, dtype, wanted=[n])
+                    _compare(f"{there}, wanted alone", alone.backward()[i], found[i], "exact")
+            _inputs_unchanged(where, ours, "backward")
+            _gradients_own_their_memory(where, ours, found)
+    assert compared, f"{record.name}: no sample compares a gradient"
+
+
+def check_finite_differences(record: OpRecord) -> None:
+    """`gradcheck` at every sample where finite differences apply; there must be one."""
+    checked = 0
+    reasons = []
+    for sample, name in cases(record):
+        if dtypes_of(sample) == [None]:
+            continue
+        call = Call(OURS, record, sample, "float64")
+        if not any(y.requires_grad for y in call.outputs):
+            continue
+        function = OURS.function(record)
+
+        def run(*leaves: Any, call: Call = call, function: Callable[..., Any] = function) -> Any:
+            return [y for y in _flat(function(*call.args, **call.kwargs)) if isinstance(y, Tensor)]
+
+        run.__qualname__ = record.name
+        try:
+            gradcheck(run, call.leaves)
+            checked += any(x.numel() for x in call.differentiable)
+        except UnsuitableInput as reason:
+            reasons.append(str(reason))
+        except (GradcheckError, ValueError) as error:
+            raise AssertionError(f"{name}: {error}") from None
+    assert checked, f"{record.name}: finite differences apply to no sample: {reasons}"
+
+
+def check_errors(record: OpRecord) -> None:
+    """What PyTorch refuses is refused, with the same class of error or a subclass, and in the record's words."""
+    reference = torch_library()
+    for sample, name in cases(record, "errors"):
+        try:
+            Call(reference, record, sample, None)
+        except Exception as error:
+            theirs: Exception | None = error
+        else:
+            theirs = None
+        if not isinstance(theirs, sample.error):
+            raise AssertionError(f"{name}: PyTorch raises {theirs!r}, the record says {sample.error.__name__}")
+        try:
+            result: Any = Call(OURS, record, sample, None).result
+        except Exception as error:
+            result = error
+        if not isinstance(result, sample.error):
+            raise AssertionError(f"{name}: expected {sample.error.__name__} as in PyTorch, got {result!r}")
+        if not re.search(sample.match, str(result)):
+            raise AssertionError(f"{name}: the message is {str(result)!r}, expected to match {sample.match!r}")
+
+
+def ops_run_backward(record: OpRecord) -> set[type]:
+    """The ops whose backward the gradient check of this record runs."""
+    seen: set[type] = set()
+
+    class Collector:
+        def recorded(self, node: Any, inputs: Any, y: Any) -> None: ...
+
+        def propagated(self, node: Any, gy: Any, gradients: Any) -> None:
+            if any(g is not None for g in gradients):
+                seen.add(node.op)
+
+    with tinygrad_edu.autograd.observe(Collector()):
+        for sample, _ in cases(record):
+            if dtypes_of(sample) != [None]:
+                Call(OURS, record, sample, "float64").backward()
+    return seen
+
+
+# ---- comparing -------------------------------------------------------------------------------------------------------
+
+
+def _compare(where: str, got: Any, expected: Any, kind: str) -> None:
+    """AssertionError unless two results are alike: arrays within tolerance, everything else equal."""
+    if isinstance(expected, (tuple, dict)):
+        keys = expected.keys() if isinstance(expected, dict) else range(len(expected))
+        if type(got) is not type(expected) or len(got) != len(expected):
+            raise AssertionError(f"{where}: got {got!r}, PyTorch gives {expected!r}")
+        for k in keys:
+            _compare(f"{where}, result {k}", got[k], expected[k], kind)
+    elif isinstance(got, np.ndarray) and isinstance(expected, np.ndarray):
+        rtol, atol = EXACT if kind == "exact" else TOLERANCE.get((kind, expected.dtype.name), EXACT)
+        found = difference(got, expected, rtol, atol, equal_nan=True)
+        if found:
+            raise AssertionError(f"{where}: {found}")
+    elif type(got) is not type(expected) or not _equal(got, expected, kind):
+        raise AssertionError(f"{where}: got {got!r}, PyTorch gives {expected!r}")
+
+
+def _equal(got: Any, expected: Any, kind: str) -> bool:
+    if isinstance(expected, float) and kind != "exact":
+        return difference(np.asarray(got), np.asarray(expected), *TOLERANCE[kind, "float32"], equal_nan=True) is None
+    return bool(got == expected)
+
+
+def _compare_aliasing(where: str, k: int, ours: Call, theirs: Call) -> None:
+    """An output shares memory with an input exactly where PyTorch's does; then they share the version counter too."""
+    y, z = ours.outputs[k], theirs.outputs[k]
+    for i, (x, w) in enumerate(zip(ours.leaves, theirs.leaves, strict=True)):
+        shared = np.shares_memory(y._array, x._array)
+        if shared != np.shares_memory(theirs.library.array(z), theirs.library.array(w)):
+            does, other = ("shares", "does not") if shared else ("does not share", "does")
+            raise AssertionError(f"{where}: output {k} {does} memory with tensor {i}, in PyTorch it {other}")
+        if shared and y._memory is not x._memory:
+            raise AssertionError(f"{where}: output {k} shares memory with tensor {i}, but not its version counter")
+
+
+def _inputs_unchanged(where: str, call: Call, by: str) -> None:
+    for i, (x, kept) in enumerate(zip(call.leaves, call.before, strict=True)):
+        if not _same_bytes(x._array, kept):
+            raise AssertionError(f"{where}: {by} changed tensor {i}")
+
+
+def _gradients_own_their_memory(where: str, call: Call, gradients: list[Any]) -> None:
+    """A `.grad` that shared memory with anything else would change it at the next accumulation."""
+    others = [x._array for x in call.leaves] + [y._array for y in call.outputs] + call.cotangents
+    for i, g in enumerate(gradients):
+        rest = [h for j, h in enumerate(gradients) if j != i and h is not None]
+        if g is not None and any(np.shares_memory(g, other) for other in others + rest):
+            raise AssertionError(f"{where}: the gradient of tensor {i} shares memory with another array")
+
+
+def _same_bytes(a: Any, b: Any) -> bool:
+    return a.tobytes() == b.tobytes()
+
+
+def _flat(x: Any) -> Iterator[Any]:
+    if isinstance(x, (list, tuple)):
+        for item in x:
+            yield from _flat(item)
+    else:
+        yield x
