@@ -237,8 +237,8 @@ class _Check:
         if abs(right[j, i] - left[j, i]) > allowed[j, i]:
             kink = f"; the slope is {left[j, i]:.10g} to the left and {right[j, i]:.10g} to the right: a kink or a jump"
         raise GradcheckError(
-            f"gradcheck of {self.name}: wrong gradient for {place}. {int((excess > 0).sum())} of {excess.size} entries of "
-            f"the Jacobian of output {k} differ; worst: {place}{_index(int(i), x.shape)}, "
+            f"gradcheck of {self.name}: wrong gradient for {place}. {int((excess > 0).sum())} of {excess.size} entries "
+            f"of the Jacobian of output {k} differ; worst: {place}{_index(int(i), x.shape)}, "
             f"output {k}{_index(int(j), self.outputs[k].shape)}: {_both(analytical[j, i], central[j, i])}; allowed: "
             f"atol {self.atol:g} + rtol {self.rtol:g}{kink}"
         )

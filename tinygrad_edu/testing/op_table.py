@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-import tinygrad_edu
-
 from ..autograd.grad import backward
+from ..autograd.modes import observe
 from ..backend.dtypes import as_dtype
 from ..tensor import Tensor
 from . import table
@@ -71,10 +70,10 @@ def resolve(module: ModuleType, name: str) -> Any:
 class Library:
     """One of the two libraries: how to find functions in it, and how to make and read its tensors."""
 
-    def __init__(self, module: ModuleType) -> None:
-        self.module = module
-        self.is_torch = module.__name__ == "torch"
-        self.tensor_type: type = module.Tensor
+    def __init__(self, name: str) -> None:
+        self.module = importlib.import_module(name)
+        self.is_torch = name == "torch"
+        self.tensor_type: type = self.module.Tensor
 
     def function(self, record: OpRecord) -> Callable[..., Any]:
         """The function that a record is about. In-place ones work on a copy, since leaves cannot be changed."""
@@ -113,12 +112,7 @@ class Library:
         return tensor.detach().numpy() if self.is_torch else tensor._array
 
 
-def torch_library() -> Library:
-    """PyTorch, imported now."""
-    return Library(importlib.import_module("torch"))
-
-
-OURS = Library(tinygrad_edu)
+OURS = Library("tinygrad_edu")
 
 
 class Call:
@@ -231,7 +225,7 @@ def _arrays(x: Any) -> Iterator[Any]:
 
 def check_forward(record: OpRecord) -> None:
     """Values, shapes, dtypes, requires_grad and sharing of memory as in PyTorch; inputs unchanged."""
-    reference, count = torch_library(), 0
+    reference, count = Library("torch"), 0
     for sample, name in cases(record):
         for dtype in dtypes_of(sample):
             where, count = f"{name} in {dtype or 'its own dtypes'}", count + 1
@@ -249,7 +243,7 @@ def check_forward(record: OpRecord) -> None:
 
 def check_gradient(record: OpRecord) -> None:
     """Gradients of all inputs for random cotangents as in PyTorch, each also when it alone is wanted."""
-    reference, compared = torch_library(), 0
+    reference, compared = Library("torch"), 0
     for sample, name in cases(record):
         for dtype in dtypes_of(sample):
             where = f"{name} in {dtype or 'its own dtypes'}, gradient"
@@ -299,7 +293,7 @@ def check_finite_differences(record: OpRecord) -> None:
 
 def check_errors(record: OpRecord) -> None:
     """What PyTorch refuses is refused, with the same class of error or a subclass, and in the record's words."""
-    reference = torch_library()
+    reference = Library("torch")
     for sample, name in cases(record, "errors"):
         try:
             Call(reference, record, sample, None)
@@ -330,7 +324,7 @@ def ops_run_backward(record: OpRecord) -> set[type]:
             if any(g is not None for g in gradients):
                 seen.add(node.op)
 
-    with tinygrad_edu.autograd.observe(Collector()):
+    with observe(Collector()):
         for sample, _ in cases(record):
             if dtypes_of(sample) != [None]:
                 Call(OURS, record, sample, "float64").backward()
