@@ -6,29 +6,27 @@ import pytest
 
 from tinygrad_edu.testing import op_table
 
-RECORDS = [record for family in op_table.records().values() for record in family]
-DIFFERENTIABLE = [r for r in RECORDS if r.differentiable]
+FAMILIES = op_table.records()
+RECORDS = [pytest.param(r, id=f"{family}-{r.name}") for family, records in FAMILIES.items() for r in records]
+DIFFERENTIABLE = [p for p in RECORDS if p.values[0].differentiable]
+SMOOTH = [p for p in DIFFERENTIABLE if p.values[0].gradcheck]
 
 
-def by_name(records):
-    return pytest.mark.parametrize("record", records, ids=[r.name for r in records])
-
-
-@by_name(RECORDS)
+@pytest.mark.parametrize("record", RECORDS)
 def test_forward_as_in_torch(record):
     op_table.check_forward(record)
 
 
-@by_name(DIFFERENTIABLE)
+@pytest.mark.parametrize("record", DIFFERENTIABLE)
 def test_gradient_as_in_torch(record):
     op_table.check_gradient(record)
 
 
-@by_name([r for r in DIFFERENTIABLE if r.gradcheck])
+@pytest.mark.parametrize("record", SMOOTH)
 def test_gradient_as_finite_differences(record):
     op_table.check_finite_differences(record)
 
 
-@by_name(RECORDS)
+@pytest.mark.parametrize("record", RECORDS)
 def test_misuse_is_refused_as_in_torch(record):
     op_table.check_errors(record)
