@@ -33,7 +33,7 @@ class GPTConfig:
         if self.n_embd % self.n_head:
             raise ValueError(
                 f"GPTConfig: n_embd={self.n_embd} is not divisible by n_head={self.n_head}; heads share the channels "
-                f"equally, so choose n_embd as a multiple of n_head, such as {self.n_head * -(-self.n_embd // self.n_head)}"
+                f"equally, so choose a multiple of n_head, such as {self.n_head * -(-self.n_embd // self.n_head)}"
             )
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"GPTConfig: dropout must be in [0, 1), got {self.dropout!r}")

@@ -117,22 +117,24 @@ class GPT(nn.Module):
         if targets is None:
             return self.lm_head(x[:, -1:, :]), None
         if targets.shape != idx.shape:
-            raise ValueError(f"GPT: targets have shape {tuple(targets.shape)}, idx has {tuple(idx.shape)}; pass equal shapes")
+            raise ValueError(f"GPT: targets of shape {tuple(targets.shape)} do not match idx of shape {tuple(idx.shape)}")
         logits = self.lm_head(x)
         return logits, F.cross_entropy(logits.view(-1, logits.size(-1)), targets.reshape(-1), ignore_index=-1)
 
     def _hidden(self, idx: Tensor, past: Cache | None) -> tuple[Tensor, Cache]:
         """The stream after the last norm, (B, T, C), and the keys and values of all tokens up to here."""
         if idx.dim() != 2:
-            raise ValueError(f"GPT: expected token ids of shape (B, T), got {tuple(idx.shape)}; use idx[None] for one sequence")
+            raise ValueError(
+                f"GPT: expected token ids of shape (B, T), got {tuple(idx.shape)}; use idx[None] for one sequence"
+            )
         if past is not None and idx.size(1) != 1:
             raise ValueError(f"GPT: after cached tokens exactly one new token is read at a time, got {idx.size(1)}")
         start = 0 if past is None else past[0][0].size(2)
         end = start + idx.size(1)
         if end > self.config.block_size:
             raise ValueError(
-                f"GPT: cannot read {end} tokens, block_size is {self.config.block_size}; shorten the sequence or make a "
-                "model with a larger block_size"
+                f"GPT: cannot read {end} tokens, block_size is {self.config.block_size}; shorten the sequence or make "
+                "a model with a larger block_size"
             )
         positions = tg.arange(start, end, device=idx.device)
         x = self.drop(self.wte(idx) + self.wpe(positions))  # (B, T, C) + (T, C)
@@ -295,7 +297,7 @@ def _chooser(
 ) -> Callable[[Tensor], Tensor]:
     """The function that picks the next token, (B, V) logits -> (B, 1) ids. ValueError: settings out of range."""
     if do_sample and not temperature > 0:
-        raise ValueError(f"generate: temperature must be positive, got {temperature}; for greedy choice use do_sample=False")
+        raise ValueError(f"generate: temperature must be positive, got {temperature}; do_sample=False chooses greedily")
     if top_k is not None and top_k < 1:
         raise ValueError(f"generate: top_k must be at least 1, got {top_k}")
     if top_p is not None and not 0 < top_p <= 1:

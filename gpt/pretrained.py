@@ -66,7 +66,7 @@ def _settings(file: Path, weights: dict[str, Any], n_head: int | None) -> dict[s
             stored = json.loads(beside.read_text(encoding="utf-8"))
             settings = {ours: next(stored[t] for t in theirs if t in stored) for ours, theirs in _FIELDS.items()}
         except (ValueError, TypeError, StopIteration) as error:
-            raise ValueError(f"{beside} is not a GPT-2 config: expected JSON with n_positions, n_embd ... ({error})") from None
+            raise ValueError(f"{beside} is not a GPT-2 config, JSON with n_positions, n_embd ...: {error!r}") from None
         activation = stored.get("activation_function", "gelu_new")
         if activation not in ("gelu_new", "gelu_pytorch_tanh") or stored.get("layer_norm_epsilon", 1e-5) != 1e-5:
             raise ValueError(
@@ -76,7 +76,7 @@ def _settings(file: Path, weights: dict[str, Any], n_head: int | None) -> dict[s
         return settings
     for name in ("wte.weight", "wpe.weight"):
         if name not in weights or weights[name].ndim != 2:
-            raise ValueError(f"{file}: {name} is missing or not a matrix, so this is no GPT-2; names found: {_some(weights)}")
+            raise ValueError(f"{file} is no GPT-2: {name} is missing or not a matrix; names found: {_some(weights)}")
     layers = [int(m[1]) for m in (re.match(r"h\.(\d+)\.", name) for name in weights) if m]
     vocab_size, n_embd = weights["wte.weight"].shape
     if n_head is None and n_embd % 64:

@@ -103,7 +103,8 @@ def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     return _made_of(0, size, dtype, device, requires_grad)
 
 
-def full(size: Any, fill_value: Number, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def full(size: Any, fill_value: Number, *, dtype: Any = None, device: Any = None,
+         requires_grad: bool = False) -> Tensor:  # fmt: skip
     """This number everywhere, in its own dtype unless one is given."""
     if isinstance(fill_value, Tensor):
         dtype, fill_value = dtype or fill_value.dtype, fill_value.item()

@@ -46,7 +46,7 @@ class Generator:
     def set_state(self, new_state: Tensor) -> Generator:
         """Go on from a position given by `get_state`. ValueError: not such a state."""
         if not isinstance(new_state, Tensor) or new_state.dtype != dtypes.uint8 or new_state.numel() != 48:
-            raise ValueError(f"set_state: expected the uint8 tensor of 48 bytes that get_state returns, got {new_state!r}")
+            raise ValueError(f"set_state: expected the uint8 tensor of 48 bytes from get_state, got {new_state!r}")
         raw = new_state._array.tobytes()
         self.stream.restore(int.from_bytes(raw[:16], "little"), int.from_bytes(raw[16:], "little"))
         return self
@@ -182,7 +182,7 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
     require_tensor("multinomial", "input", input)
     if input._array.dtype.kind != "f" or input.ndim not in (1, 2):
         raise RuntimeError(
-            f"multinomial expects floating weights of shape (C,) or (N, C), got {input.dtype} of shape {tuple(input.shape)}"
+            f"multinomial expects floating weights of shape (C,) or (N, C), got {input.dtype} {tuple(input.shape)}"
         )
     weights = np.atleast_2d(input._array).astype(np.float64)
     if not np.isfinite(weights).all() or (weights < 0).any():

@@ -1,0 +1,271 @@
+"""Time of one training step of GPT, ours beside PyTorch's: same weights, same batches, stepped in turn.
+
+Every contestant is a process of its own; the processes take turns, one step each, so that a change of the machine's
+speed meets all of them. A round counts only if other work used less than 6 % of the machine during it. A step is
+forward, backward, clipping to norm 1 and AdamW.
+
+    python benchmarks/train_step.py                        # all shapes, ours and PyTorch eager
+    python benchmarks/train_step.py --shapes laptop --rounds 60 --contestants ours torch torch-compile
+
+Prints a table and writes benchmarks/results/train_step.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from gpt.config import GPTConfig  # noqa: E402  # the checkout need not be installed
+
+SHAPES: dict[str, tuple[GPTConfig, int, int, int]] = {  # configuration, batch size, sequence length, rounds
+    "laptop": (GPTConfig(64, 65, 4, 4, 128, bias=False), 12, 64, 60),
+    "full": (GPTConfig(256, 65, 6, 6, 384, bias=False), 8, 256, 20),
+    "gpt2": (GPTConfig(1024, 50257, 12, 12, 768), 4, 64, 20),
+}
+CONTESTANTS = ("ours", "torch", "torch-compile")
+BUSY = 0.06  # the share of the machine that other work may use during a counted round
+LEARNING_RATE, BETAS, WEIGHT_DECAY = 1e-3, (0.9, 0.99), 0.1
+
+
+def batch(shape: str, step: int) -> tuple[Any, Any]:
+    """The batch of a step: (B, T) ids and the ids that follow them, the same for every contestant."""
+    config, B, T, _ = SHAPES[shape]
+    ids = np.random.default_rng(step).integers(0, config.vocab_size, (B, T + 1))
+    return ids[:, :-1].copy(), ids[:, 1:].copy()
+
+
+def ours(shape: str, weights: str) -> Callable[[int], float]:
+    """A function that makes training step number `step` with tinygrad_edu and returns its loss."""
+    import tinygrad_edu as tg
+    from gpt.model import GPT
+
+    model = GPT(SHAPES[shape][0])
+    model.load_state_dict(tg.load(weights))
+    optimizer = model.configure_optimizers(WEIGHT_DECAY, LEARNING_RATE, BETAS)
+
+    def step(number: int) -> float:
+        x, y = (tg.from_numpy(a) for a in batch(shape, number))
+        _, loss = model(x, y)
+        loss.backward()
+        tg.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.item()
+
+    return step
+
+
+def torchs(shape: str, weights: str, compiled: bool) -> Callable[[int], float]:
+    """The same in PyTorch, eager or compiled, with its fused AdamW."""
+    import safetensors.torch
+    import torch
+
+    from benchmarks.torch_gpt import TorchGPT
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    torch.set_flush_denormal(True)
+    model = TorchGPT(SHAPES[shape][0])
+    model.load_state_dict(safetensors.torch.load_file(weights), strict=False)  # the tied head is stored once
+    optimizer = model.configure_optimizers(WEIGHT_DECAY, LEARNING_RATE, BETAS, fused=True)
+    run: Any = torch.compile(model) if compiled else model
+
+    def step(number: int) -> float:
+        x, y = (torch.from_numpy(a) for a in batch(shape, number))
+        _, loss = run(x, y)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return float(loss)
+
+    return step
+
+
+def work(contestant: str, shape: str, weights: str) -> None:
+    """The life of a contestant's process: make the step that each line of standard input asks for."""
+    step = ours(shape, weights) if contestant == "ours" else torchs(shape, weights, contestant == "torch-compile")
+    for line in sys.stdin:
+        cpu, start = time.process_time(), time.perf_counter()
+        loss = step(int(line))
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        print(json.dumps({"seconds": seconds, "cpu": cpu, "loss": loss, "peak_kb": usage.ru_maxrss}), flush=True)
+
+
+class Contestant:
+    """A process that makes a step when asked."""
+
+    def __init__(self, name: str, shape: str, weights: str, threads: int) -> None:
+        counts = {key: str(threads) for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+        self.name = name
+        self.seconds: list[float] = []
+        self.losses: list[float] = []
+        self.peak_mb = 0.0
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--work", name, shape, weights],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **counts},
+        )  # fmt: skip
+
+    def step(self, number: int) -> tuple[float, float, float]:
+        """Seconds, CPU seconds and share of the machine that others used, for one step."""
+        assert self.process.stdin and self.process.stdout
+        before, start = machine_busy(), time.perf_counter()
+        self.process.stdin.write(f"{number}\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended with status {self.process.wait()}; its error is printed above")
+        answer = json.loads(line)
+        elapsed = time.perf_counter() - start
+        others = max(0.0, machine_busy() - before - answer["cpu"]) / (elapsed * (os.cpu_count() or 1))
+        self.losses.append(answer["loss"])
+        self.peak_mb = answer["peak_kb"] / 1024
+        return answer["seconds"], answer["cpu"], others
+
+    def end(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def machine_busy() -> float:
+    """CPU seconds that all processes have used since the start of the machine; 0 where the system does not tell."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    except OSError:
+        return 0.0
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(f) for f in fields[:8])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(shape: str, names: list[str], rounds: int, warm_up: int, threads: int, patience: int) -> dict[str, Any]:
+    """Step the contestants in turn until `rounds` quiet rounds are counted, or patience * rounds are made."""
+    import tinygrad_edu as tg
+    from gpt.model import GPT
+
+    with tempfile.TemporaryDirectory() as folder:
+        weights = str(Path(folder) / "weights.safetensors")
+        tg.manual_seed(0)
+        tg.save(GPT(SHAPES[shape][0]).state_dict(), weights)
+        contestants = [Contestant(name, shape, weights, threads) for name in names]
+        made = rejected = 0
+        while len(contestants[0].seconds) < rounds and made < warm_up + patience * rounds:
+            order = contestants if made % 2 == 0 else contestants[::-1]
+            results = {c.name: c.step(made) for c in order}
+            made += 1
+            if made <= warm_up:
+                continue
+            # The clock of /proc/stat has ticks of 10 ms, so short steps are judged together, over the whole round.
+            total = sum(seconds for seconds, _, _ in results.values())
+            others = sum(seconds * share for seconds, _, share in results.values()) / total
+            if others > BUSY:
+                rejected += 1
+                continue
+            for c in contestants:
+                c.seconds.append(results[c.name][0])
+            print(f"\r{shape}: {len(contestants[0].seconds)}/{rounds} rounds, {rejected} rejected", end="", file=sys.stderr)
+        print(file=sys.stderr)
+        for c in contestants:
+            c.end()
+    if not contestants[0].seconds:
+        raise SystemExit(f"{shape}: other work used more than {BUSY:.0%} of the machine in all {made} rounds; try later")
+    first = contestants[0]
+    for c in contestants[1:]:
+        if not np.allclose(c.losses[:5], first.losses[:5], rtol=1e-4):
+            raise SystemExit(f"{shape}: losses of {c.name} {c.losses[:5]} differ from {first.name}'s {first.losses[:5]}")
+    rows = {
+        c.name: {
+            "median_s": statistics.median(c.seconds),
+            "min_s": min(c.seconds),
+            "peak_mb": c.peak_mb,
+            "first_losses": c.losses[:5],
+            "seconds": c.seconds,
+        }
+        for c in contestants
+    }
+    return {"rounds": len(first.seconds), "rejected": rejected, "threads": threads, "contestants": rows}
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results in Markdown. Ratios are rival / ours: above 1, ours is faster."""
+    lines = [
+        "| shape | contestant | median s | minimum s | ratio of medians | ratio of minima | peak MB | rounds (rejected) |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for shape, result in results.items():
+        mine = result["contestants"].get("ours")
+        for name, row in result["contestants"].items():
+            ratios = (
+                [f"{row[key] / mine[key]:.2f}" for key in ("median_s", "min_s")] if mine else ["-", "-"]
+            )
+            lines.append(
+                f"| {shape} | {name} | {row['median_s']:.4f} | {row['min_s']:.4f} | {ratios[0]} | {ratios[1]} | "
+                f"{row['peak_mb']:.0f} | {result['rounds']} ({result['rejected']}) |"
+            )
+    return "\n".join(lines)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    model = next(
+        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor(),
+    )
+    from importlib.metadata import version
+
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return {
+        "cpu": model, "cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version(),
+        "numpy": np.__version__, "torch": version("torch"), "commit": commit.stdout.strip(),
+    }  # fmt: skip
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=["ours", "torch"])
+    parser.add_argument("--rounds", type=int, help="counted rounds (default: 60 for laptop, 20 for the others)")
+    parser.add_argument("--warm-up", type=int, default=5, help="rounds not counted, first")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of each contestant")
+    parser.add_argument("--patience", type=int, default=4, help="give up after this many times the rounds")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/train_step.json")
+    parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.work:
+        return work(*args.work)
+    results = {
+        shape: measure(
+            shape, args.contestants, args.rounds or SHAPES[shape][3], args.warm_up, args.threads, args.patience
+        )
+        for shape in args.shapes
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps({"machine": machine(), "shapes": results}, indent=1) + "\n")
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
