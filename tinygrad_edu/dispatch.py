@@ -78,7 +78,7 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     if not isinstance(y, xp.ndarray):  # reductions to a single number return NumPy scalars
         y = xp.asarray(y)
 
-    if True not in needs:
+    if True not in needs or y.dtype.kind != "f":  # integers have no gradient
         result = maker._result(y)
         if op.may_alias and y.base is not None:
             _share_memory(result, maker)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -34,8 +34,10 @@ class Version:
 
 
 def owner(array: Any) -> Any:
-    """The array that owns the memory of this one."""
-    return array if array.base is None else array.base
+    """The array that owns the memory of this one, or stands nearest to what does (a file, a buffer)."""
+    while hasattr(array.base, "base"):
+        array = array.base
+    return array
 
 
 class Node:
@@ -82,8 +84,8 @@ class Node:
     def __repr__(self) -> str:
         return f"<{self.name()}>"
 
-    def gradients(self, gy: Any) -> list[Any]:
-        """The gradient of each input that wants one, in that input's shape; None for the others."""
+    def gradients(self, gy: Any, wanted: Container[Node | Leaf]) -> list[Any]:
+        """The gradient of each input whose parent is wanted, in that input's shape; None for the others."""
         if self.saved is None:
             raise RuntimeError(
                 f"backward through {self.op.name} ({self.location}) a second time: its saved values were freed by "
@@ -97,9 +99,11 @@ class Node:
             raise RuntimeError(
                 f"{self.op.name}: backward returned {len(found)} gradients for {len(self.parents)} inputs"
             )
-        return [None if p is None else self._fit(g, p, gy) for g, p in zip(found, self.parents, strict=True)]
+        return [
+            self._fit(g, p) if p is not None and p in wanted else None for g, p in zip(found, self.parents, strict=True)
+        ]
 
-    def _fit(self, g: Any, parent: Node | Leaf, gy: Any) -> Any:
+    def _fit(self, g: Any, parent: Node | Leaf) -> Any:
         """Evaluate a lazy gradient and undo broadcasting; anything else that does not fit is a mistake in the op."""
         if callable(g):
             g = g()
@@ -219,11 +223,10 @@ def run_backward(
         if node not in pending:  # every path to it ended in an op without a gradient
             continue
         gy = pending.pop(node)
-        for hook in node.hooks or ():
+        for hook in tuple(node.hooks or ()):
             replaced = hook(gy)
-            if replaced is not None:
-                gy = replaced
-                owned.discard(node)
+            gy = gy if replaced is None else replaced
+            owned.discard(node)  # the hook may have kept it
         if targets:
             if node in targets:
                 captured[node] = gy
@@ -231,13 +234,13 @@ def run_backward(
             node.tensor._accumulate_grad(gy, owned=node in owned)
         elif node.retain is not None:
             node.retain(gy)
-        if isinstance(node, Leaf):
+        if isinstance(node, Leaf) or wanted.isdisjoint(node.parents):  # the latter: a target, and none further back
             continue
-        gradients = node.gradients(gy)
+        gradients = node.gradients(gy, wanted)
         for observer in state.observers:
             observer.propagated(node, gy, gradients)
         for parent, g in zip(node.parents, gradients, strict=True):
-            if g is not None and parent in wanted:
+            if g is not None and parent is not None:
                 arrive(parent, g, fresh=_is_fresh(g, gy, gradients, node))
         if not retain_graph and node.saved:
             node.saved = node.constants = None  # type: ignore[assignment]  # marks the node as used
@@ -246,6 +249,7 @@ def run_backward(
 
 def _is_fresh(g: Any, gy: Any, gradients: list[Any], node: Node) -> bool:
     """Whether nobody else can hold this array, so that the engine may add into it."""
-    if g is gy or getattr(g, "base", g) is not None or sum(g is other for other in gradients) > 1:
+    if g is gy or getattr(g, "base", g) is not None:
         return False
-    return not any(g is s for s in node.saved or ())
+    shared = sum(other is not None and owner(other) is g for other in gradients) > 1
+    return not shared and not any(g is s for s in node.saved or ())

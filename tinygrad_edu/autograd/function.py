@@ -69,7 +69,8 @@ class _UserOp:
                 f"{self.name}.backward returned {len(found)} gradients, expected {len(self.tensor_inputs)}: one for "
                 "each argument of forward after ctx (None for arguments that are not tensors)"
             )
-        return tuple(None if g is None else g._array for g in found)
+        # Views, since the engine adds into arrays that nobody else holds, and the reader's code may hold these.
+        return tuple(None if g is None else g._array.view() for g in found)
 
 
 class _Parts:
@@ -148,7 +149,6 @@ class Function:
             for i, y in enumerate(outputs):
                 if id(y) not in ctx._non_differentiable and y.is_floating_point():
                     pick = _Output(op.name, i)
-                    outputs[i] = y._result(
-                        y._array, Node(pick, pick, y._xp, {}, (), (node,), y.shape, y._array.dtype)
-                    )
+                    picked = Node(pick, pick, y._xp, {}, (), (node,), y._array.shape, y._array.dtype)
+                    outputs[i] = y._result(y._array, picked)._share_memory_of(y)
         return tuple(outputs) if isinstance(result, tuple) else outputs[0]

@@ -6,6 +6,7 @@ All of it is per thread, so a data-loading thread under `no_grad` does not stop 
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -70,7 +71,25 @@ def _decorate(fn: F, mode: Callable[[], Any]) -> F:
         with mode():
             return fn(*args, **kwargs)
 
-    return wrapper  # type: ignore[return-value]  # wraps keeps the signature
+    @functools.wraps(fn)
+    def generator(*args: Any, **kwargs: Any) -> Any:
+        # A generator runs while it is asked for its next value, so the mode is set then and no longer.
+        running = fn(*args, **kwargs)
+        step = functools.partial(running.send, None)
+        try:
+            while True:
+                with mode():
+                    value = step()
+                try:
+                    step = functools.partial(running.send, (yield value))
+                except Exception as error:
+                    step = functools.partial(running.throw, error)
+        except StopIteration as end:
+            return end.value
+        finally:
+            running.close()
+
+    return generator if inspect.isgeneratorfunction(fn) else wrapper  # type: ignore[return-value]  # as wraps says
 
 
 class no_grad(_Mode):
@@ -123,7 +142,8 @@ class observe:
     """Tell `observer` of every operation recorded and every gradient propagated inside it.
 
     The observer has `recorded(node, inputs, y)`, called after a forward, and `propagated(node, gy, gradients)`, called
-    after a backward; all values are arrays, `gradients` aligned with the inputs. It must not change them.
+    after a backward; all values are arrays, `gradients` aligned with the inputs. It must not change them, and must
+    copy gradients that it keeps, since the engine goes on adding into them.
     """
 
     def __init__(self, observer: Any) -> None:
