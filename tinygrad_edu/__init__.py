@@ -55,8 +55,73 @@ from .functional.elementwise import sub as sub
 # functional/activation.py
 # functional/reduction.py
 # functional/shape.py
+from .functional.shape import broadcast_shapes as broadcast_shapes
+from .functional.shape import broadcast_tensors as broadcast_tensors
+from .functional.shape import broadcast_to as broadcast_to
+from .functional.shape import cat as cat
+from .functional.shape import chunk as chunk
+from .functional.shape import concat as concat
+from .functional.shape import concatenate as concatenate
+from .functional.shape import diag as diag
+from .functional.shape import diag_embed as diag_embed
+from .functional.shape import diagonal as diagonal
+from .functional.shape import flatten as flatten
+from .functional.shape import flip as flip
+from .functional.shape import hstack as hstack
+from .functional.shape import meshgrid as meshgrid
+from .functional.shape import moveaxis as moveaxis
+from .functional.shape import movedim as movedim
+from .functional.shape import narrow as narrow
+from .functional.shape import permute as permute
+from .functional.shape import ravel as ravel
+from .functional.shape import repeat_interleave as repeat_interleave
+from .functional.shape import reshape as reshape
+from .functional.shape import roll as roll
+from .functional.shape import rot90 as rot90
+from .functional.shape import select as select
+from .functional.shape import split as split
+from .functional.shape import squeeze as squeeze
+from .functional.shape import stack as stack
+from .functional.shape import swapaxes as swapaxes
+from .functional.shape import swapdims as swapdims
+from .functional.shape import t as t
+from .functional.shape import tensor_split as tensor_split
+from .functional.shape import tile as tile
+from .functional.shape import transpose as transpose
+from .functional.shape import tril as tril
+from .functional.shape import triu as triu
+from .functional.shape import unbind as unbind
+from .functional.shape import unflatten as unflatten
+from .functional.shape import unsqueeze as unsqueeze
+from .functional.shape import vstack as vstack
+
 # functional/indexing.py
+from .functional.indexing import argwhere as argwhere
+from .functional.indexing import bincount as bincount
+from .functional.indexing import gather as gather
+from .functional.indexing import index_add as index_add
+from .functional.indexing import index_copy as index_copy
+from .functional.indexing import index_fill as index_fill
+from .functional.indexing import index_put as index_put
+from .functional.indexing import index_select as index_select
+from .functional.indexing import masked_fill as masked_fill
+from .functional.indexing import masked_select as masked_select
+from .functional.indexing import nonzero as nonzero
+from .functional.indexing import scatter as scatter
+from .functional.indexing import scatter_add as scatter_add
+from .functional.indexing import take as take
+from .functional.indexing import take_along_dim as take_along_dim
+
 # functional/sorting.py
+from .functional.sorting import argsort as argsort
+from .functional.sorting import isin as isin
+from .functional.sorting import kthvalue as kthvalue
+from .functional.sorting import msort as msort
+from .functional.sorting import searchsorted as searchsorted
+from .functional.sorting import sort as sort
+from .functional.sorting import topk as topk
+from .functional.sorting import unique as unique
+
 # functional/linalg.py
 from .functional.linalg import matmul as matmul
 

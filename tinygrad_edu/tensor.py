@@ -6,9 +6,10 @@ them by family. Only what changes or describes a tensor itself is written here.
 
 from __future__ import annotations
 
+import copy
 import operator
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from .autograd.grad import backward
 from .autograd.modes import no_grad, state
 from .backend import dtypes
 from .backend.device import Device, array_module, as_device, of_array
-from .functional import arguments, elementwise, linalg, normalization
+from .functional import arguments, elementwise, indexing, linalg, normalization, sorting
+from .functional import shape as shapes
 
 Scalar = bool | int | float
 
@@ -138,7 +140,26 @@ class Tensor:
     def data(self, value: Tensor) -> None:
         if not isinstance(value, Tensor):
             raise TypeError(f"data: expected a Tensor, got {type(value).__name__}")
+        if value._array.shape != self._array.shape or value._array.dtype != self._array.dtype:
+            self._leaf = None  # graphs recorded from now on know the new shape and dtype
         self._array = value._array
+
+    def __copy__(self) -> Tensor:
+        """A leaf that shares the memory."""
+        return self.detach().requires_grad_(self.requires_grad)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if self._node is not None:
+            raise RuntimeError(
+                "only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol; use clone() "
+                "to stay in the graph, detach().clone() to leave it"
+            )
+        new = self._result(self._array.copy(order="K")).requires_grad_(self._requires_grad)
+        new._grad = copy.deepcopy(self._grad, memo)
+        return new
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("tensors are not pickled; write them with tinygrad_edu.save(), which needs no pickle to read")
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
@@ -585,6 +606,57 @@ class Tensor:
         self._node, self._requires_grad = None, False
         return self
 
+    # ---- elements and slices ---------------------------------------------------------------------------------------
+
+    __getitem__ = indexing.getitem
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """Write `value` (broadcast, cast to this dtype) into the elements that `x[index]` would give."""
+        self._check_may_change("x[...] = value")
+        place = indexing.Place(self, index)
+        value = arguments.operand(self, value)
+        if state.recording and (self.requires_grad or getattr(value, "requires_grad", False)):
+            if not isinstance(value, Tensor):
+                value = self._result(self._xp.asarray(value, self._array.dtype))
+            self._take(place.replaced(self, arguments.cast(value, self.dtype)))
+        else:
+            place.write(self._array, getattr(value, "_array", value))
+            self._changed()
+
+    def __len__(self) -> Any:
+        if not self._array.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return len(self._array)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self._array.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(shapes.unbind(self))
+
+    def __contains__(self, element: Any) -> Any:
+        """Whether any element equals `element`, a number or a tensor that is broadcast."""
+        value = arguments.operand(self, element)
+        return (self._array == getattr(value, "_array", value)).any().item()
+
+    @property
+    def T(self) -> Tensor:
+        """The dimensions in reverse order. A view."""
+        return shapes.permute(self, tuple(reversed(range(self._array.ndim))))
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two dimensions exchanged. A view."""
+        if self._array.ndim < 2:
+            raise RuntimeError(f"mT is only supported on matrices or batches of matrices, got shape {tuple(self.shape)}")
+        return shapes.transpose(self, -2, -1)
+
+    @property
+    def H(self) -> Tensor:
+        """A matrix transposed (numbers here are real). A view."""
+        if self._array.ndim not in (0, 2):
+            raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {self.ndim}-D tensor.")
+        return shapes.t(self)
+
     # ---- methods that are functions --------------------------------------------------------------------------------
 
     # functional/elementwise.py
@@ -593,8 +665,28 @@ class Tensor:
     # functional/activation.py
     # functional/reduction.py
     # functional/shape.py
+    reshape, reshape_as, view, view_as = shapes.reshape, shapes.reshape_as, shapes.view, shapes.view_as
+    flatten, ravel, unflatten, contiguous = shapes.flatten, shapes.ravel, shapes.unflatten, shapes.contiguous
+    squeeze, unsqueeze = shapes.squeeze, shapes.unsqueeze
+    permute, transpose, t = shapes.permute, shapes.transpose, shapes.t
+    swapaxes, swapdims = shapes.swapaxes, shapes.swapdims
+    movedim, moveaxis = shapes.movedim, shapes.moveaxis
+    expand, expand_as, broadcast_to = shapes.expand, shapes.expand_as, shapes.broadcast_to
+    repeat, tile, repeat_interleave = shapes.repeat, shapes.tile, shapes.repeat_interleave
+    split, chunk, tensor_split, unbind = shapes.split, shapes.chunk, shapes.tensor_split, shapes.unbind
+    narrow, select, unfold = shapes.narrow, shapes.select, shapes.unfold
+    flip, roll, rot90, tril, triu = shapes.flip, shapes.roll, shapes.rot90, shapes.tril, shapes.triu
+    diagonal, diag, diag_embed = shapes.diagonal, shapes.diag, shapes.diag_embed
     # functional/indexing.py
+    index_select, index_add, index_copy = indexing.index_select, indexing.index_add, indexing.index_copy
+    index_fill, index_put = indexing.index_fill, indexing.index_put
+    gather, scatter, scatter_add = indexing.gather, indexing.scatter, indexing.scatter_add
+    take, take_along_dim = indexing.take, indexing.take_along_dim
+    masked_fill, masked_select = indexing.masked_fill, indexing.masked_select
+    nonzero, argwhere, bincount = indexing.nonzero, indexing.argwhere, indexing.bincount
     # functional/sorting.py
+    sort, argsort, msort, topk = sorting.sort, sorting.argsort, sorting.msort, sorting.topk
+    kthvalue, unique = sorting.kthvalue, sorting.unique
     # functional/linalg.py
     matmul = linalg.matmul
     # functional/normalization.py
@@ -603,6 +695,9 @@ class Tensor:
 
     # The same, written into the tensor.
     add_, sub_, mul_, div_ = in_place(add), in_place(sub), in_place(mul), in_place(div)
+    masked_fill_, index_add_, index_copy_ = in_place(masked_fill), in_place(index_add), in_place(index_copy)
+    index_fill_, index_put_ = in_place(index_fill), in_place(index_put)
+    scatter_, scatter_add_, tril_, triu_ = in_place(scatter), in_place(scatter_add), in_place(tril), in_place(triu)
 
     # ---- operators -------------------------------------------------------------------------------------------------
 

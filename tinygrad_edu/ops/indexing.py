@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from .op import Op
+
 
 def add_rows(xp, n_rows, index, rows):
     """y (n_rows, ...): the sum of the rows that carry each index, in their order; zero where there is none.
@@ -16,3 +18,219 @@ def add_rows(xp, n_rows, index, rows):
     at = index.reshape(-1, 1) * width + xp.arange(width)
     xp.add.at(y, at.reshape(-1), rows.reshape(-1))
     return y.reshape(n_rows, *rows.shape[1:])
+
+
+def _replaced(xp, x, place, values):
+    """x with other values at one place (anything that indexes an array)."""
+    y = xp.array(x)
+    y[place] = values
+    return y
+
+
+class Slice(Op):
+    """y = x[place], where `place` is a tuple of integers, slices, None and Ellipsis. A view."""
+
+    name, may_alias = "slice", True
+
+    @staticmethod
+    def forward(xp, x, *, place):
+        return x[place], (x.shape, place)
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        shape, place = saved
+        gx = xp.zeros(shape, gy.dtype)
+        gx[place] = gy
+        return gx
+
+
+class SliceScatter(Op):
+    """y = x, but with y[place] = values."""
+
+    name = "slice_scatter"
+
+    @staticmethod
+    def forward(xp, x, values, *, place):
+        return _replaced(xp, x, place, values), (place,)
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        (place,) = saved
+        return lambda: _replaced(xp, gy, place, 0), lambda: gy[place]
+
+
+# Index arrays belong to the axes `axes` of x, one array each, and are broadcast against each other. As in NumPy and
+# PyTorch, the axes of the result that they make (the index axes) stand where `axes` stand if these are neighbours,
+# and first if they are not.
+
+
+def on_axes(ndim, axes, indices):
+    """The index tuple that has these arrays on their axes and takes the others whole."""
+    place = [slice(None)] * ndim
+    for axis, index in zip(axes, indices, strict=True):
+        place[axis] = index
+    return tuple(place)
+
+
+def first_index_axis(axes):
+    return axes[0] if axes[-1] - axes[0] == len(axes) - 1 else 0
+
+
+def _add_at(xp, shape, axes, indices, values):
+    """Zeros of a shape to which the values are added at x[indices]; repeated indices add up."""
+    rank = max(i.ndim for i in indices)
+    sizes = tuple(shape[a] for a in axes)
+    flat = 0
+    for index, n in zip(indices, sizes, strict=True):
+        flat = flat * n + xp.where(index < 0, index + n, index)
+    first = first_index_axis(axes)
+    rows = xp.moveaxis(values, range(first, first + rank), range(rank))
+    rest = rows.shape[rank:]
+    y = add_rows(xp, math.prod(sizes), flat.reshape(-1), rows.reshape(flat.size, *rest))
+    return xp.moveaxis(y.reshape(*sizes, *rest), range(len(axes)), axes)
+
+
+class Index(Op):
+    """y = x[indices]: the elements (or rows) that arrays of indices pick along the axes `axes`. A copy."""
+
+    name = "index"
+
+    @staticmethod
+    def forward(xp, x, *indices, axes):
+        return x[on_axes(x.ndim, axes, indices)], (x.shape, axes, *indices)
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        shape, axes, *indices = saved
+        return lambda: _add_at(xp, shape, axes, indices, gy), *(None for _ in indices)
+
+
+class IndexPut(Op):
+    """y = x, but with y[indices] = values; among values for the same element the last one stays."""
+
+    name = "index_put"
+
+    @staticmethod
+    def forward(xp, x, values, *indices, axes):
+        return _replaced(xp, x, on_axes(x.ndim, axes, indices), values), (axes, *indices)
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        axes, *indices = saved
+        place = on_axes(gy.ndim, axes, indices)
+        return lambda: _replaced(xp, gy, place, 0), lambda: gy[place], *(None for _ in indices)
+
+
+class IndexAdd(Op):
+    """y = x, but with values added to y[indices]; values for the same element add up."""
+
+    name = "index_add"
+
+    @staticmethod
+    def forward(xp, x, values, *indices, axes):
+        return x + _add_at(xp, x.shape, axes, indices, values), (axes, *indices)
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        axes, *indices = saved
+        return gy, lambda: gy[on_axes(gy.ndim, axes, indices)], *(None for _ in indices)
+
+
+# In gather and scatter the index array has the rank of x and picks along one axis; along the others element i of the
+# index belongs to element i of x, and its sizes may be smaller there.
+
+
+def _corner(x, shape, axis):
+    """The part of x that an index array of this shape reaches."""
+    return x[tuple(slice(None) if a == axis else slice(n) for a, n in enumerate(shape))]
+
+
+def _along(xp, index, axis):
+    """The index tuple that picks along one axis."""
+    open_grid = xp.ogrid[tuple(slice(n) for n in index.shape)]
+    return tuple(index if a == axis else g for a, g in enumerate(open_grid))
+
+
+class Gather(Op):
+    """y[i, j, k] = x[i, index[i, j, k], k] for axis 1, and likewise for another axis."""
+
+    name = "gather"
+
+    @staticmethod
+    def forward(xp, x, index, *, axis):
+        return xp.take_along_axis(_corner(x, index.shape, axis), index, axis), (x.shape, index, axis)
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        shape, index, axis = saved
+        return lambda: _add_at(xp, shape, tuple(range(len(shape))), _along(xp, index, axis), gy), None
+
+
+class Scatter(Op):
+    """y = x, but with y[i, index[i, j, k], k] = values[i, j, k] for axis 1, and likewise for another axis."""
+
+    name = "scatter"
+
+    @staticmethod
+    def forward(xp, x, index, values, *, axis):
+        return _replaced(xp, x, _along(xp, index, axis), _corner_of(values, index.shape)), (index, axis, values.shape)
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        index, axis, shape = saved
+        place = _along(xp, index, axis)
+        return lambda: _replaced(xp, gy, place, 0), None, lambda: _padded(xp, gy[place], shape)
+
+
+class ScatterAdd(Op):
+    """y = x, but with values[i, j, k] added to y[i, index[i, j, k], k] for axis 1; repeated indices add up."""
+
+    name = "scatter_add"
+
+    @staticmethod
+    def forward(xp, x, index, values, *, axis):
+        at = _along(xp, index, axis)
+        added = _add_at(xp, x.shape, tuple(range(x.ndim)), at, _corner_of(values, index.shape))
+        return x + added, (index, axis, values.shape)
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        index, axis, shape = saved
+        return gy, None, lambda: _padded(xp, gy[_along(xp, index, axis)], shape)
+
+
+class ScatterMultiply(Op):
+    """y = x, but with y[i, index[i, j, k], k] multiplied by values[i, j, k] for axis 1. It has no gradient."""
+
+    name, differentiable = "scatter_multiply", False
+
+    @staticmethod
+    def forward(xp, x, index, values, *, axis):
+        y = xp.array(x)
+        xp.multiply.at(y, _along(xp, index, axis), _corner_of(values, index.shape))
+        return y, ()
+
+
+def _corner_of(values, shape):
+    return values[tuple(slice(n) for n in shape)]
+
+
+def _padded(xp, gy, shape):
+    """The gradient of `_corner_of`."""
+    return xp.pad(gy, [(0, n - m) for n, m in zip(shape, gy.shape, strict=True)])
+
+
+class MaskedFill(Op):
+    """y = value where the mask is true, x elsewhere."""
+
+    name, broadcasts = "masked_fill", True
+
+    @staticmethod
+    def forward(xp, x, mask, value):
+        return xp.where(mask, value, x), (mask,)
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        (mask,) = saved
+        zero = gy.dtype.type(0)
+        return lambda: xp.where(mask, zero, gy), None, lambda: xp.where(mask, gy, zero)
