@@ -75,9 +75,7 @@ def optimizer(library, kind="AdamW"):
 
 def settings(opt):
     """What a schedule may change in the groups."""
-    return [
-        [g["lr"], g["initial_lr"], *(g["betas"] if "betas" in g else [g["momentum"]])] for g in opt.param_groups
-    ]
+    return [[g["lr"], g["initial_lr"], *(g["betas"] if "betas" in g else [g["momentum"]])] for g in opt.param_groups]
 
 
 def run(opt, scheduler, steps):

@@ -282,9 +282,7 @@ class CosineAnnealingLR(LRScheduler):
             return self._closed_form()
         if (self.last_epoch - 1 - self.T_max) % (2 * self.T_max) == 0:  # the epoch after the lowest: 0 / 0 below
             up = (1 - math.cos(math.pi / self.T_max)) / 2
-            return [
-                lr + (base - self.eta_min) * up for lr, base in zip(self._current(), self.base_lrs, strict=True)
-            ]
+            return [lr + (base - self.eta_min) * up for lr, base in zip(self._current(), self.base_lrs, strict=True)]
         now, before = (1 + math.cos(math.pi * epoch / self.T_max) for epoch in (self.last_epoch, self.last_epoch - 1))
         return [now / before * (lr - self.eta_min) + self.eta_min for lr in self._current()]
 
@@ -404,9 +402,7 @@ class OneCycleLR(LRScheduler):
     def get_lr(self) -> list[Any]:
         step = self.last_epoch
         if step > self.total_steps:
-            raise ValueError(
-                f"Tried to step {step} times. The specified number of total steps is {self.total_steps}"
-            )
+            raise ValueError(f"Tried to step {step} times. The specified number of total steps is {self.total_steps}")
         begin = 0.0
         for phase in self._phases[:-1]:
             if step <= phase[0]:
@@ -604,5 +600,3 @@ def _rewind(scheduler: Any) -> None:
             _rewind(inner)
     else:
         scheduler.last_epoch -= 1
-
-
