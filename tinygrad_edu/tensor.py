@@ -19,7 +19,7 @@ from .autograd.grad import backward
 from .autograd.modes import no_grad, state
 from .backend import dtypes
 from .backend.device import Device, array_module, as_device, of_array
-from .functional import arguments, elementwise, indexing, linalg, normalization, sorting
+from .functional import activation, arguments, elementwise, indexing, linalg, normalization, reduction, sorting
 from .functional import shape as shapes
 
 Scalar = bool | int | float
@@ -60,6 +60,24 @@ def _augmented(function: Callable[..., Tensor], on_arrays: Callable[[Any, Any], 
             on_arrays(self._array, array)
             return self._changed()
         return through_graph(self, value)
+
+    return method
+
+
+def _operator(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`x + y` of a function: Python decides what happens if y is neither a tensor nor a number nor an array."""
+
+    def method(self: Tensor, other: Any) -> Tensor:
+        return function(self, other) if isinstance(other, _OPERANDS) else NotImplemented
+
+    return method
+
+
+def _reflected(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`y + x` of a function, where y is a number or an array."""
+
+    def method(self: Tensor, other: Any) -> Tensor:
+        return function(other, self) if isinstance(other, _OPERANDS) else NotImplemented
 
     return method
 
@@ -661,9 +679,51 @@ class Tensor:
 
     # functional/elementwise.py
     add, sub, mul, div = elementwise.add, elementwise.sub, elementwise.mul, elementwise.div
-    exp = elementwise.exp
+    subtract, multiply, divide, true_divide = sub, mul, div, div
+    floor_divide, remainder, fmod = elementwise.floor_divide, elementwise.remainder, elementwise.fmod
+    neg, negative, positive = elementwise.neg, elementwise.neg, elementwise.positive
+    abs, absolute, reciprocal, square = elementwise.abs, elementwise.abs, elementwise.reciprocal, elementwise.square
+    lerp, addcmul, addcdiv = elementwise.lerp, elementwise.addcmul, elementwise.addcdiv
+    pow, sqrt, rsqrt = elementwise.pow, elementwise.sqrt, elementwise.rsqrt
+    exp, exp2, expm1 = elementwise.exp, elementwise.exp2, elementwise.expm1
+    log, log1p, log2, log10 = elementwise.log, elementwise.log1p, elementwise.log2, elementwise.log10
+    sin, cos, tan = elementwise.sin, elementwise.cos, elementwise.tan
+    asin, acos, atan, atan2 = elementwise.asin, elementwise.acos, elementwise.atan, elementwise.atan2
+    arcsin, arccos, arctan, arctan2 = asin, acos, atan, atan2
+    sinh, cosh = elementwise.sinh, elementwise.cosh
+    erf, erfc = elementwise.erf, elementwise.erfc
+    floor, ceil, trunc, fix, round = (
+        elementwise.floor, elementwise.ceil, elementwise.trunc, elementwise.trunc, elementwise.round
+    )  # fmt: skip
+    sign, clamp, clip = elementwise.sign, elementwise.clamp, elementwise.clip
+    clamp_min, clamp_max = elementwise.clamp_min, elementwise.clamp_max
+    maximum, minimum, nan_to_num = elementwise.maximum, elementwise.minimum, elementwise.nan_to_num
+    eq, ne, lt, le, gt, ge = (
+        elementwise.eq, elementwise.ne, elementwise.lt, elementwise.le, elementwise.gt, elementwise.ge
+    )  # fmt: skip
+    not_equal, less, less_equal, greater, greater_equal = ne, lt, le, gt, ge
+    equal, isclose, allclose = elementwise.equal, elementwise.isclose, elementwise.allclose
+    isnan, isinf, isfinite = elementwise.isnan, elementwise.isinf, elementwise.isfinite
+    logical_and, logical_or = elementwise.logical_and, elementwise.logical_or
+    logical_xor, logical_not = elementwise.logical_xor, elementwise.logical_not
+    bitwise_and, bitwise_or = elementwise.bitwise_and, elementwise.bitwise_or
+    bitwise_xor, bitwise_not = elementwise.bitwise_xor, elementwise.bitwise_not
+    clone = elementwise.clone
+
+    def where(self, condition: Tensor, other: Any) -> Tensor:
+        """This tensor where the condition holds, else other."""
+        return elementwise.where(condition, self, other)
+
     # functional/activation.py
+    relu, sigmoid, tanh = activation.relu, activation.sigmoid, activation.tanh
     # functional/reduction.py
+    sum, mean, prod, nansum = reduction.sum, reduction.mean, reduction.prod, reduction.nansum
+    count_nonzero, cumsum, cumprod = reduction.count_nonzero, reduction.cumsum, reduction.cumprod
+    max, min, median = reduction.max, reduction.min, reduction.median
+    amax, amin, aminmax = reduction.amax, reduction.amin, reduction.aminmax
+    argmax, argmin = reduction.argmax, reduction.argmin
+    var, std, norm, logsumexp = reduction.var, reduction.std, reduction.norm, reduction.logsumexp
+    any, all = reduction.any, reduction.all
     # functional/shape.py
     reshape, reshape_as, view, view_as = shapes.reshape, shapes.reshape_as, shapes.view, shapes.view_as
     flatten, ravel, unflatten, contiguous = shapes.flatten, shapes.ravel, shapes.unflatten, shapes.contiguous
@@ -695,18 +755,49 @@ class Tensor:
 
     # The same, written into the tensor.
     add_, sub_, mul_, div_ = in_place(add), in_place(sub), in_place(mul), in_place(div)
+    floor_divide_, remainder_, fmod_ = in_place(floor_divide), in_place(remainder), in_place(fmod)
+    neg_, abs_, reciprocal_, square_ = in_place(neg), in_place(abs), in_place(reciprocal), in_place(square)
+    lerp_, addcmul_, addcdiv_ = in_place(lerp), in_place(addcmul), in_place(addcdiv)
+    pow_, sqrt_, rsqrt_ = in_place(pow), in_place(sqrt), in_place(rsqrt)
+    exp_, exp2_, expm1_ = in_place(exp), in_place(exp2), in_place(expm1)
+    log_, log1p_, log2_, log10_ = in_place(log), in_place(log1p), in_place(log2), in_place(log10)
+    sin_, cos_, tan_ = in_place(sin), in_place(cos), in_place(tan)
+    asin_, acos_, atan_, atan2_ = in_place(asin), in_place(acos), in_place(atan), in_place(atan2)
+    sinh_, cosh_, erf_, erfc_ = in_place(sinh), in_place(cosh), in_place(erf), in_place(erfc)
+    floor_, ceil_, trunc_ = in_place(floor), in_place(ceil), in_place(trunc)
+    round_, sign_ = in_place(round), in_place(sign)
+    clamp_, clip_, clamp_min_, clamp_max_ = in_place(clamp), in_place(clip), in_place(clamp_min), in_place(clamp_max)
+    nan_to_num_, relu_, sigmoid_, tanh_ = in_place(nan_to_num), in_place(relu), in_place(sigmoid), in_place(tanh)
+    logical_and_, logical_or_ = in_place(logical_and), in_place(logical_or)
+    logical_xor_, logical_not_ = in_place(logical_xor), in_place(logical_not)
+    bitwise_and_, bitwise_or_ = in_place(bitwise_and), in_place(bitwise_or)
+    bitwise_xor_, bitwise_not_ = in_place(bitwise_xor), in_place(bitwise_not)
+    cumsum_, cumprod_ = in_place(cumsum), in_place(cumprod)
     masked_fill_, index_add_, index_copy_ = in_place(masked_fill), in_place(index_add), in_place(index_copy)
     index_fill_, index_put_ = in_place(index_fill), in_place(index_put)
     scatter_, scatter_add_, tril_, triu_ = in_place(scatter), in_place(scatter_add), in_place(tril), in_place(triu)
 
     # ---- operators -------------------------------------------------------------------------------------------------
 
-    __add__ = __radd__ = add
-    __sub__, __mul__, __rmul__, __truediv__ = sub, mul, mul, div
+    __add__, __radd__ = _operator(add), _reflected(add)
+    __sub__, __rsub__ = _operator(sub), _reflected(sub)
+    __mul__, __rmul__ = _operator(mul), _reflected(mul)
+    __truediv__, __rtruediv__ = _operator(div), _reflected(div)
+    __floordiv__, __rfloordiv__ = _operator(floor_divide), _reflected(floor_divide)
+    __mod__, __rmod__ = _operator(remainder), _reflected(remainder)
+    __pow__, __rpow__ = _operator(pow), _reflected(pow)
+    __and__, __rand__ = _operator(bitwise_and), _reflected(bitwise_and)
+    __or__, __ror__ = _operator(bitwise_or), _reflected(bitwise_or)
+    __xor__, __rxor__ = _operator(bitwise_xor), _reflected(bitwise_xor)
+    __eq__, __ne__ = _operator(eq), _operator(ne)  # type: ignore[assignment]  # a Tensor, not a bool
+    __lt__, __le__, __gt__, __ge__ = _operator(lt), _operator(le), _operator(gt), _operator(ge)
+    __neg__, __pos__, __abs__, __invert__ = neg, positive, abs, bitwise_not
     __iadd__ = _augmented(add, operator.iadd)
     __isub__ = _augmented(sub, operator.isub)
     __imul__ = _augmented(mul, operator.imul)
     __itruediv__ = _augmented(div, operator.itruediv)
+    __ifloordiv__, __imod__, __ipow__ = in_place(floor_divide), in_place(remainder), in_place(pow)
+    __iand__, __ior__, __ixor__ = in_place(bitwise_and), in_place(bitwise_or), in_place(bitwise_xor)
 
     __matmul__ = linalg.matrix_operator
 
@@ -733,3 +824,6 @@ def made(array: Any, requires_grad: bool = False) -> Tensor:
     if requires_grad:
         new.requires_grad = True
     return new
+
+
+_OPERANDS = (Tensor, int, float, np.generic, np.ndarray)  # what may stand beside a tensor in an expression

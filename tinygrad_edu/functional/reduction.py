@@ -1,0 +1,349 @@
+"""Reductions along dimensions: sums, means, extremes, norms; and running sums and products.
+
+Everywhere `dim` is one dimension, several, or None for all; `keepdim` keeps them with size 1. NumPy's names `axis` and
+`keepdims` are understood too.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from ..backend import dtypes
+from ..dispatch import apply
+from ..ops import reduction as ops
+from .arguments import Dim, cast, dim_index, dim_indices, require_tensor, to_floating
+from .elementwise import abs, clone, div, isnan, maximum, minimum, mul, ne, sub, where
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ValuesAndIndices(NamedTuple):
+    """What was found along a dimension, and where."""
+
+    values: Any
+    indices: Any
+
+
+class MinMax(NamedTuple):
+    """The smallest and the largest element."""
+
+    min: Any
+    max: Any
+
+
+def _reduction(function: F) -> F:
+    """Check that the input is a Tensor, and understand `axis` and `keepdims`."""
+
+    @functools.wraps(function)
+    def wrapper(input: Any, *args: Any, **kwargs: Any) -> Any:
+        require_tensor(function.__name__, "input", input)
+        for numpy_name, name in (("axis", "dim"), ("keepdims", "keepdim")):
+            if numpy_name in kwargs:
+                kwargs[name] = kwargs.pop(numpy_name)
+        return function(input, *args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]  # wraps keeps the signature
+
+
+def _summable(input: Tensor, dtype: Any) -> Tensor:
+    """input in the dtype that it is added or multiplied up in: integers and booleans as int64."""
+    if dtype is not None:
+        return cast(input, dtypes.as_dtype(dtype))
+    return input if input._array.dtype.kind == "f" else cast(input, dtypes.int64)
+
+
+def _require_floating(name: str, input: Tensor) -> None:
+    if input._array.dtype.kind != "f":
+        raise RuntimeError(
+            f"{name}(): could not infer output dtype. Input dtype must be a floating point dtype, got {input.dtype}; "
+            "convert it first, for example by .float()"
+        )
+
+
+def _require_elements(name: str, input: Tensor, dim: Any, error: type[Exception] = RuntimeError) -> None:
+    """There is no largest or smallest of nothing."""
+    if dim is None or (isinstance(dim, Sequence) and len(dim) == 0):
+        if input.numel() == 0:
+            raise error(f"{name}(): Expected reduction dim to be specified for input.numel() == 0.")
+        return
+    for d in dim_indices(dim, input.ndim):
+        if input.shape[d] == 0:
+            raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
+
+
+# ---- sums and products ---------------------------------------------------------------------------------------------
+
+
+@_reduction
+def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The sum along dim. Integers and booleans give int64, unless dtype says otherwise."""
+    return apply(ops.Sum, _summable(input, dtype), axis=dim_indices(dim, input.ndim), keepdims=keepdim)
+
+
+@_reduction
+def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The mean along dim; NaN of no elements. RuntimeError: integers or booleans without a floating dtype."""
+    x = input if dtype is None else cast(input, dtypes.as_dtype(dtype))
+    _require_floating("mean", x)
+    return apply(ops.Mean, x, axis=dim_indices(dim, x.ndim), keepdims=keepdim)
+
+
+@_reduction
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The product along dim, or of all elements. Integers and booleans give int64, unless dtype says otherwise."""
+    axis = tuple(range(input.ndim)) if dim is None else dim_indices(dim_index(dim, input.ndim), input.ndim)
+    return apply(ops.Prod, _summable(input, dtype), axis=axis, keepdims=keepdim)
+
+
+@_reduction
+def nansum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The sum along dim with NaN counted as zero."""
+    return sum(where(isnan(input), 0, input), dim, keepdim, dtype=dtype)
+
+
+@_reduction
+def count_nonzero(input: Tensor, dim: Dim = None) -> Tensor:
+    """The number of elements along dim that are not zero."""
+    return sum(ne(input, 0), dim)
+
+
+@_reduction
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """The sum of each element and those before it along dim."""
+    return _running(ops.Cumsum, input, dim, dtype)
+
+
+@_reduction
+def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """The product of each element and those before it along dim."""
+    return _running(ops.Cumprod, input, dim, dtype)
+
+
+def _running(op: Any, input: Tensor, dim: int, dtype: Any) -> Tensor:
+    x, axis = _summable(input, dtype), dim_index(dim, input.ndim)
+    return apply(op, x, axis=axis) if x.ndim else clone(x)
+
+
+# ---- extremes ------------------------------------------------------------------------------------------------------
+
+
+@_reduction
+def amax(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """The largest element along dim; equal ones share the gradient. RuntimeError, IndexError: there is none."""
+    _require_elements("amax", input, dim)
+    return apply(ops.Amax, input, axis=dim_indices(dim, input.ndim), keepdims=keepdim)
+
+
+@_reduction
+def amin(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """The smallest element along dim; equal ones share the gradient. RuntimeError, IndexError: there is none."""
+    _require_elements("amin", input, dim)
+    return apply(ops.Amin, input, axis=dim_indices(dim, input.ndim), keepdims=keepdim)
+
+
+@_reduction
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
+    """The smallest and the largest element along dim, as (min, max)."""
+    _require_elements("aminmax", input, dim)
+    return MinMax(amin(input, dim, keepdim), amax(input, dim, keepdim))
+
+
+@_reduction
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The index (int64) of the largest element along dim, the first of equals; without dim, in the flattened input."""
+    _require_elements("argmax", input, dim, IndexError)
+    return _arg(ops.Argmax, input, dim, keepdim)
+
+
+@_reduction
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The index (int64) of the smallest element along dim, the first of equals; without dim, in the flattened input."""
+    _require_elements("argmin", input, dim, IndexError)
+    return _arg(ops.Argmin, input, dim, keepdim)
+
+
+def _arg(op: Any, input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
+    axis = None if dim is None else dim_index(dim, input.ndim)
+    return apply(op, input, axis=axis if input.ndim else None, keepdims=keepdim)
+
+
+@_reduction
+def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+    """The largest element; along an integer dim, its (values, indices); with a tensor, the larger of each two.
+
+    Without dim equal elements share the gradient; with dim it goes to the element at the index.
+    """
+    return _extreme("max", input, dim if other is None else other, keepdim, amax, argmax, maximum)
+
+
+@_reduction
+def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+    """The smallest element; along an integer dim, its (values, indices); with a tensor, the smaller of each two.
+
+    Without dim equal elements share the gradient; with dim it goes to the element at the index.
+    """
+    return _extreme("min", input, dim if other is None else other, keepdim, amin, argmin, minimum)
+
+
+def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool, of_all: Any, arg: Any, of_two: Any) -> Any:
+    if dim is None:
+        _require_elements(name, input, None)
+        return of_all(input)
+    if hasattr(dim, "_array"):
+        return of_two(input, dim)
+    _require_elements(name, input, dim_index(dim, input.ndim))
+    return _pick(input, arg(input, dim, keepdim=True), dim, keepdim)
+
+
+def _pick(input: Tensor, index: Tensor, dim: int, keepdim: bool) -> ValuesAndIndices:
+    """The elements at these indices along dim (of size 1 there), and the indices."""
+    if input.ndim == 0:
+        return ValuesAndIndices(clone(input), index)
+    axis = dim_index(dim, input.ndim)
+    values = apply(ops.Pick, input, index._array, axis=axis, keepdims=keepdim)
+    return ValuesAndIndices(values, index if keepdim else index._result(index._array.squeeze(axis)))
+
+
+@_reduction
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The median, the lower of two; along dim, its (values, indices). NaN if an element is NaN."""
+    if dim is None:
+        return apply(ops.Median, input)
+    _require_elements("median", input, dim_index(dim, input.ndim))
+    return _pick(input, apply(ops.Argmedian, input, axis=dim_index(dim, input.ndim)), dim, keepdim)
+
+
+# ---- spread and size -----------------------------------------------------------------------------------------------
+
+
+def _deviations(
+    name: str, input: Tensor, dim: Any, unbiased: bool | None, correction: float | None
+) -> tuple[Tensor, Tensor, Dim, float]:
+    """input minus its mean, the mean (dimensions kept), dim, and what the sum of squares is divided by."""
+    if isinstance(dim, bool):  # var(x, False) is var(x, unbiased=False)
+        dim, unbiased = None, dim
+    if input._array.dtype.kind != "f":
+        raise RuntimeError(f"{name}: std and var only support floating point dtypes, got {input.dtype}")
+    if correction is None:
+        correction = 1 if unbiased is None or unbiased else 0
+    centre = mean(input, dim, keepdim=True)
+    n = math.prod(input.shape[d] for d in dim_indices(dim, input.ndim))
+    return sub(input, centre), centre, dim, n - correction if n > correction else 0
+
+
+@_reduction
+def var(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
+    """The variance along dim: the sum of squared deviations from the mean over n - correction.
+
+    correction: 1 by default (Bessel's); unbiased=False is the same as correction=0.
+    """
+    deviation, _, dim, n = _deviations("var", input, dim, unbiased, correction)
+    return div(sum(mul(deviation, deviation), dim, keepdim), n)
+
+
+@_reduction
+def std(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
+    """The standard deviation along dim, the root of `var`. The gradient where it is 0 is 0."""
+    deviation, _, dim, n = _deviations("std", input, dim, unbiased, correction)
+    return div(norm(deviation, 2, dim, keepdim), math.sqrt(n))
+
+
+@_reduction
+def var_mean(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The variance and the mean along dim."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    return var(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
+
+
+@_reduction
+def std_mean(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The standard deviation and the mean along dim."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    return std(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
+
+
+@_reduction
+def norm(
+    input: Tensor, p: float | str | None = "fro", dim: Dim = None, keepdim: bool = False, dtype: Any = None
+) -> Tensor:
+    """The p-norm (sum of |x|^p)^(1/p) along dim; 'fro' is 2. The gradient at zero is 0.
+
+    p = inf and -inf give the largest and the smallest |x|, p = 0 the number of elements that are not zero.
+    """
+    x = input if dtype is None else cast(input, dtypes.as_dtype(dtype))
+    _require_floating("norm", x)
+    if p is None or p == "fro":
+        p = 2
+    if isinstance(p, str):
+        raise ValueError(f"norm: p must be a number or 'fro', got {p!r}")
+    if p == 0:
+        return sum(cast(ne(x, 0), x.dtype), dim, keepdim)
+    if p == math.inf:
+        return amax(abs(x), dim, keepdim)
+    if p == -math.inf:
+        return amin(abs(x), dim, keepdim)
+    return apply(ops.Norm, x, p=p, axis=dim_indices(dim, x.ndim), keepdims=keepdim)
+
+
+@_reduction
+def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) -> Tensor:
+    """log(sum(exp(input))) along dim, without overflow."""
+    if dim is None:
+        raise TypeError("logsumexp(): argument 'dim' must be an int or a tuple of ints, not NoneType")
+    return apply(ops.Logsumexp, to_floating(input), axis=dim_indices(dim, input.ndim), keepdims=keepdim)
+
+
+# ---- logic ---------------------------------------------------------------------------------------------------------
+
+
+@_reduction
+def any(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """Whether any element along dim is not zero (uint8 for uint8, else bool)."""
+    return _logic(ops.Any, input, dim, keepdim)
+
+
+@_reduction
+def all(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """Whether all elements along dim are not zero (uint8 for uint8, else bool)."""
+    return _logic(ops.All, input, dim, keepdim)
+
+
+def _logic(op: Any, input: Tensor, dim: Dim, keepdim: bool) -> Tensor:
+    found = apply(op, input, axis=dim_indices(dim, input.ndim), keepdims=keepdim)
+    return cast(found, dtypes.uint8) if input.dtype == dtypes.uint8 else found
