@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+import math
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
 
 
 @dataclass
@@ -65,3 +66,127 @@ SIZES: dict[str, dict[str, int]] = {
     "gpt2-large": {"n_layer": 36, "n_head": 20, "n_embd": 1280},  # 774M
     "gpt2-xl": {"n_layer": 48, "n_head": 25, "n_embd": 1600},  # 1558M
 }
+
+
+@dataclass
+class TrainConfig:
+    """One training run. Names and meanings are nanoGPT's where it has them."""
+
+    dataset: str = "shakespeare"
+    """Text to train on: a known name (shakespeare, pan-tadeusz) or the path of a UTF-8 text file."""
+    tokenizer: Literal["char", "byte", "gpt2"] = "char"
+    """How text becomes tokens: characters of the text, UTF-8 bytes, or GPT-2's byte-pair encoding."""
+    out_dir: str = "runs/shakespeare"
+    """Folder that the run writes: metrics, plot, samples, checkpoints."""
+    init_from: str = "scratch"
+    """Start from random weights (scratch), or from GPT-2 weights in this folder or .safetensors file."""
+    model: GPTConfig = field(default_factory=GPTConfig)
+    """The shape of the model."""
+    device: str = "cpu"
+    """Where to compute."""
+    seed: int = 1337
+    """Seed of the initial weights, the batches and dropout."""
+
+    max_iters: int = 2000
+    """Optimizer steps in all."""
+    batch_size: int = 12
+    """Sequences per step and micro-batch (B)."""
+    gradient_accumulation_steps: int = 1
+    """Micro-batches whose gradients are averaged into one step."""
+    learning_rate: float = 1e-3
+    """Highest learning rate, reached after the warm-up."""
+    min_lr: float = 1e-4
+    """Learning rate at the end of the decay."""
+    warmup_iters: int = 100
+    """Steps over which the learning rate rises from zero."""
+    lr_decay_iters: int = 2000
+    """Step at which the cosine decay arrives at min_lr."""
+    decay_lr: bool = True
+    """Whether to warm up and decay at all; otherwise the learning rate is constant."""
+    weight_decay: float = 0.1
+    """AdamW's decay of matrices and embeddings."""
+    beta1: float = 0.9
+    """AdamW's memory of the gradient."""
+    beta2: float = 0.99
+    """AdamW's memory of the squared gradient."""
+    grad_clip: float = 1.0
+    """Largest norm of the gradient of all parameters together; 0 switches clipping off."""
+
+    eval_interval: int = 250
+    """Steps between evaluations; each also writes the latest checkpoint."""
+    eval_iters: int = 200
+    """Batches per split in an evaluation."""
+    log_interval: int = 10
+    """Steps between rows of the training loss."""
+    sample_tokens: int = 200
+    """Tokens of sample text written at each evaluation; 0 for none."""
+
+    def __post_init__(self) -> None:
+        at_least = {
+            "max_iters": 1, "batch_size": 1, "gradient_accumulation_steps": 1, "eval_interval": 1, "eval_iters": 1,
+            "log_interval": 1, "warmup_iters": 0, "lr_decay_iters": 0, "sample_tokens": 0, "learning_rate": 0,
+            "min_lr": 0, "weight_decay": 0, "grad_clip": 0, "beta1": 0, "beta2": 0,
+        }  # fmt: skip
+        for name, least in at_least.items():
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= least):
+                raise ValueError(f"TrainConfig: {name} must be at least {least}, got {value!r}")
+        for name in ("beta1", "beta2"):
+            if getattr(self, name) >= 1:
+                raise ValueError(f"TrainConfig: {name} must be below 1, got {getattr(self, name)!r}")
+        if self.decay_lr and self.lr_decay_iters <= self.warmup_iters:
+            raise ValueError(
+                f"TrainConfig: lr_decay_iters={self.lr_decay_iters} must be above warmup_iters={self.warmup_iters}; "
+                "set it to max_iters, or shorten the warm-up"
+            )
+
+    def learning_rate_at(self, step: int) -> float:
+        """Linear warm-up to learning_rate, then half a cosine down to min_lr at lr_decay_iters, as in nanoGPT."""
+        if not self.decay_lr:
+            return self.learning_rate
+        if step < self.warmup_iters:
+            return self.learning_rate * (step + 1) / (self.warmup_iters + 1)
+        if step > self.lr_decay_iters:
+            return self.min_lr
+        done = (step - self.warmup_iters) / (self.lr_decay_iters - self.warmup_iters)
+        return self.min_lr + 0.5 * (1.0 + math.cos(math.pi * done)) * (self.learning_rate - self.min_lr)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as a dictionary, the model's nested under `model`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
+        """The run with these fields. ValueError: an unknown field."""
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"TrainConfig: unknown fields {', '.join(unknown)}; expected {', '.join(sorted(known))}")
+        return cls(**{**values, "model": GPTConfig.from_dict(values.get("model", {}))})
+
+
+def preset(name: str) -> TrainConfig:
+    """A fresh copy of a preset: laptop, full or gpt2. ValueError: no such preset."""
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; expected one of {', '.join(PRESETS)}")
+    return replace(PRESETS[name], model=replace(PRESETS[name].model))
+
+
+PRESETS: dict[str, TrainConfig] = {
+    # nanoGPT's recipe for a laptop without a GPU: 0.8 million parameters, minutes.
+    "laptop": TrainConfig(
+        model=GPTConfig(block_size=64, vocab_size=65, n_layer=4, n_head=4, n_embd=128, bias=False),
+    ),
+    # nanoGPT's character model: 10.7 million parameters, hours on a CPU.
+    "full": TrainConfig(
+        out_dir="runs/shakespeare-full",
+        model=GPTConfig(block_size=256, vocab_size=65, n_layer=6, n_head=6, n_embd=384, dropout=0.2, bias=False),
+        batch_size=64, max_iters=5000, lr_decay_iters=5000,
+    ),
+    # GPT-2's smallest size from scratch on byte pairs: 124 million parameters; with init_from, its fine-tuning.
+    "gpt2": TrainConfig(
+        out_dir="runs/shakespeare-gpt2", tokenizer="gpt2", model=GPTConfig.named("gpt2"),
+        batch_size=1, gradient_accumulation_steps=8, max_iters=1000, lr_decay_iters=1000,
+        learning_rate=3e-4, min_lr=3e-5, beta2=0.95, eval_iters=20,
+    ),
+}  # fmt: skip
