@@ -7,20 +7,24 @@ from .op import Op
 
 
 class Embedding(Op):
-    """y = weight[indices]; the row `padding_idx` gets no gradient.
+    """y = weight[indices].
 
-    Shapes: weight (V, C), indices (...) -> y (..., C).
+    Shapes: weight (V, C), indices (...) -> y (..., C). The row `padding_idx` gets no gradient; with `by_frequency` the
+    gradient of a row is divided by the number of times that it was looked up.
     """
 
     name = "embedding"
 
     @staticmethod
-    def forward(xp, weight, indices, *, padding_idx=None):
-        return weight.take(indices, axis=0), (indices, len(weight), padding_idx)
+    def forward(xp, weight, indices, *, padding_idx=None, by_frequency=False):
+        return weight.take(indices, axis=0), (indices, len(weight), padding_idx, by_frequency)
 
     @staticmethod
     def backward(xp, saved, gy):
-        indices, n_rows, padding_idx = saved
+        indices, n_rows, padding_idx, by_frequency = saved
+        index, g = indices.reshape(-1), gy.reshape(indices.size, gy.shape[-1])
+        if by_frequency:
+            g = g / xp.bincount(index, minlength=n_rows)[index, None].astype(g.dtype)
         if padding_idx is not None:
-            gy = gy * (indices != padding_idx)[..., None]
-        return add_rows(xp, n_rows, indices.reshape(-1), gy.reshape(-1, gy.shape[-1])), None
+            g = g * (index != padding_idx)[:, None]
+        return lambda: add_rows(xp, n_rows, index, g), None

@@ -1,4 +1,4 @@
-"""Losses."""
+"""Losses that are more than a short composition of other functions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from .op import Op
 
 
 class CrossEntropy(Op):
-    """The negative log-probability of each row's target class, weighted; 0 for rows of the class `ignore_index`.
+    """The negative log-probability that softmax(x) gives to each row's target class.
 
-    Shapes: x (N, C), target (N,), weight (C,) or None -> y (N,).
-    y = (1 - s) w[t] nll[t] + s / C sum_c w[c] nll[c] with nll = logsumexp(x) - x and s = label_smoothing.
-    Saved: e = exp(x - max) and its sums, from which the gradient, softmax(x) - onehot(t), is one pass.
+    Shapes: x (N, C), target (N,) integers, weight (C,) or None -> y (N,). With nll = logsumexp(x) - x, t = target and
+    s = label_smoothing: y = (1 - s) w[t] nll[t] + s / C sum_c w[c] nll[c]. It is 0 where t is `ignore_index`.
+    Saved: e = exp(x - max) and its sum, so that the gradient, softmax(x) - onehot(t), is one pass over e.
     """
 
     name = "cross_entropy"
@@ -18,33 +18,140 @@ class CrossEntropy(Op):
     @staticmethod
     def forward(xp, x, target, weight, *, ignore_index, label_smoothing):
         n, classes = x.shape
-        counts = target != ignore_index
-        t = xp.where(counts, target, 0)
-        s = x - x.max(axis=1, keepdims=True, initial=-xp.inf)
-        e = xp.exp(s)
+        counts = (target != ignore_index).astype(x.dtype)
+        t = xp.where(target == ignore_index, 0, target)
+        w = xp.ones(classes, x.dtype) if weight is None else weight
+        on_target = counts * w[t] * (1 - label_smoothing)  # the factor of nll[t]
+        on_each = counts * (label_smoothing / classes)  # and that of w[c] nll[c]
+
+        shifted = x - x.max(axis=1, keepdims=True, initial=-xp.inf)
+        e = xp.exp(shifted)
         total = e.sum(axis=1)
         log_total = xp.log(total)
-        at_target = counts.astype(x.dtype) if weight is None else weight[t] * counts
-        y = at_target * (1 - label_smoothing) * (log_total - s[xp.arange(n), t])
+        y = on_target * (log_total - shifted[xp.arange(n), t])
         if label_smoothing:
-            w = xp.ones(classes, x.dtype) if weight is None else weight
-            y = y + counts * (label_smoothing / classes) * (log_total * w.sum() - s @ w)
-        return y, (e, total, t, counts, at_target, weight, label_smoothing)
+            y = y + on_each * (log_total * w.sum() - shifted @ w)
+        return xp.where(counts == 0, 0, y), (e, total, t, w, on_target, on_each if label_smoothing else None)
 
     @staticmethod
     def backward(xp, saved, gy):
-        e, total, t, counts, at_target, weight, label_smoothing = saved
-        n, classes = e.shape
-        on_target = gy * at_target * (1 - label_smoothing)
-        if not label_smoothing:
-            return subtract_at(xp, e * (on_target / total)[:, None], t, on_target), None, None
-        w = xp.ones(classes, e.dtype) if weight is None else weight
-        spread = gy * counts * (label_smoothing / classes)
-        g = e * ((on_target + spread * w.sum()) / total)[:, None] - spread[:, None] * w
-        return subtract_at(xp, g, t, on_target), None, None
+        e, total, t, w, on_target, on_each = saved
+        g_target = gy * on_target
+        if on_each is None:
+            gx = e * (g_target / total)[:, None]
+        else:
+            g_each = gy * on_each
+            gx = e * ((g_target + g_each * w.sum()) / total)[:, None] - g_each[:, None] * w
+        return subtract_at(xp, gx, t, g_target), None, None
+
+
+class Nll(Op):
+    """The negative of each row's element at its target class, weighted.
+
+    Shapes: x (N, C), target (N,) integers, weight (C,) or None -> y (N,) = -w[t] x[t]; 0 where t is `ignore_index`.
+    """
+
+    name = "nll_loss"
+
+    @staticmethod
+    def forward(xp, x, target, weight, *, ignore_index):
+        n, classes = x.shape
+        counts = (target != ignore_index).astype(x.dtype)
+        t = xp.where(target == ignore_index, 0, target)
+        on_target = counts if weight is None else counts * weight[t]
+        return xp.where(counts == 0, 0, -on_target * x[xp.arange(n), t]), (t, on_target, classes)
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        t, on_target, classes = saved
+        return subtract_at(xp, xp.zeros((len(t), classes), gy.dtype), t, gy * on_target), None, None
 
 
 def subtract_at(xp, x, column, values):
-    """x with values[i] subtracted from x[i, column[i]]; x must be an array of the caller's own."""
+    """x with values[i] subtracted from x[i, column[i]], written into x."""
     x[xp.arange(len(column)), column] -= values
     return x
+
+
+class Huber(Op):
+    """With d = x - t: y = d^2 / 2 where |d| <= delta, delta (|d| - delta / 2) elsewhere."""
+
+    name, broadcasts = "huber_loss", True
+
+    @staticmethod
+    def forward(xp, x, t, *, delta):
+        d = x - t
+        size = xp.abs(d)
+        return xp.where(size <= delta, d * d / 2, delta * (size - delta / 2)), (d, delta)
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        d, delta = saved
+        g = gy * xp.clip(d, -delta, delta)
+        return g, lambda: -g
+
+
+class BinaryCrossEntropy(Op):
+    """y = -(t log(x) + (1 - t) log(1 - x)), where logarithms below -100 count as -100.
+
+    The gradient of x divides by at least 1e-12, so that it stays finite at 0 and 1.
+    """
+
+    name, broadcasts = "binary_cross_entropy", True
+
+    @staticmethod
+    def forward(xp, x, t):
+        y = (t - 1) * xp.maximum(xp.log1p(-x), -100) - t * xp.maximum(xp.log(x), -100)
+        return y, (x, t)
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        x, t = saved
+        return (
+            lambda: gy * (x - t) / xp.maximum(x * (1 - x), 1e-12),
+            lambda: gy * (xp.maximum(xp.log1p(-x), -100) - xp.maximum(xp.log(x), -100)),
+        )
+
+
+class BinaryCrossEntropyWithLogits(Op):
+    """y = -(p t log(s) + (1 - t) log(1 - s)) with s = sigmoid(x) and p = pos_weight, or 1.
+
+    As log(1 - s) = log(s) - x:  y = (1 - t) x - (p t + 1 - t) log(s), which neither overflows nor cancels.
+    """
+
+    name, broadcasts = "binary_cross_entropy_with_logits", True
+
+    @staticmethod
+    def forward(xp, x, t, p):
+        w = 1 if p is None else p * t + 1 - t
+        return (1 - t) * x - w * log_sigmoid(xp, x), (x, t, p)
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        x, t, p = saved
+        s = 1 / (1 + xp.exp(-x))
+        return (
+            lambda: gy * (s - t if p is None else (p * t + 1 - t) * s - p * t),
+            lambda: gy * (-x if p is None else -x - (p - 1) * log_sigmoid(xp, x)),
+            lambda: gy * -t * log_sigmoid(xp, x),
+        )
+
+
+def log_sigmoid(xp, x):
+    """log(1 / (1 + exp(-x))) without overflow."""
+    return xp.minimum(x, 0) - xp.log1p(xp.exp(-xp.abs(x)))
+
+
+class KlDiv(Op):
+    """y = t (log(t) - x), and -t x where t is 0."""
+
+    name, broadcasts = "kl_div", True
+
+    @staticmethod
+    def forward(xp, x, t):
+        return t * (xp.log(xp.where(t == 0, 1, t)) - x), (x, t)
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        x, t = saved
+        return lambda: -gy * t, lambda: gy * (xp.log(t) + 1 - x)
