@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from .autograd.engine import Leaf, Node, Version
+from .autograd.engine import Leaf, Node, Version, owner
 from .autograd.grad import backward
 from .autograd.modes import no_grad, state
 from .backend import dtypes
-from .backend.device import Device, array_module, as_device, of_array
+from .backend.device import Device, address, array_module, as_device, of_array, quiet
 from .functional import activation, arguments, elementwise, indexing, linalg, normalization, reduction, sorting
 from .functional import shape as shapes
 
@@ -40,8 +40,7 @@ def in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The in-place form of a function: the result is written into its first argument, which is returned."""
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        self._check_may_change(function.__name__ + "_")
-        return self._take(function(self, *args, **kwargs))
+        return self._rewrite(function.__name__ + "_", function, *args, **kwargs)
 
     method.__name__ = method.__qualname__ = function.__name__ + "_"
     method.__doc__ = f"`{function.__name__}`, written into this tensor."
@@ -56,8 +55,10 @@ def _augmented(function: Callable[..., Tensor], on_arrays: Callable[[Any, Any], 
         value = arguments.operand(self, other)
         array = getattr(value, "_array", value)
         plain = not state.recording or not (self.requires_grad or getattr(value, "requires_grad", False))
-        if plain and self._fits(array):
-            on_arrays(self._array, array)
+        if plain and self._holds(array):
+            self._check_may_change(function.__name__ + "_")
+            with quiet:
+                on_arrays(self._array, array)
             return self._changed()
         return through_graph(self, value)
 
@@ -525,21 +526,39 @@ class Tensor:
         return self._memory.count
 
     def _check_may_change(self, name: str) -> None:
-        if state.recording and self._requires_grad:
+        if not getattr(self._array.flags, "writeable", True):
             raise RuntimeError(
-                f"{name}: a leaf Variable that requires grad is being used in an in-place operation; do it under "
+                f"{name}: this memory cannot be written to: it is read-only, or was expanded, so that several elements "
+                "share a place; change a clone()"
+            )
+        if not state.recording or not self._takes_part():
+            return
+        origin = self._graph_node()
+        while isinstance(origin, Node) and origin.op.may_alias and origin.parents[0] is not None:
+            origin = origin.parents[0]
+        if isinstance(origin, Leaf) and owner(origin.tensor._array) is owner(self._array):
+            kind = "a leaf" if origin.tensor is self else "a view of a leaf"
+            raise RuntimeError(
+                f"{name}: {kind} Variable that requires grad is being used in an in-place operation; do it under "
                 "no_grad(), or use the out-of-place form"
             )
 
-    def _fits(self, array: Any) -> bool:
-        """Whether an operand can be combined into this memory without a larger shape or a higher kind of dtype."""
-        if not hasattr(array, "dtype"):
-            return dtypes.result_type(self._array, array).category <= self.dtype.category
-        return (
-            np.broadcast_shapes(self._array.shape, array.shape) == self._array.shape
-            and dtypes.of_array(array).category <= self.dtype.category
-            and array.dtype == self._array.dtype
-        )
+    def _holds(self, x: Any) -> bool:
+        """Whether arithmetic with x can run straight on this memory: x is no larger, and of the same dtype or a number."""
+        if self._array.dtype.kind != "f":
+            return False
+        if not hasattr(x, "dtype"):
+            return True
+        sizes = zip(reversed(x.shape), reversed(self._array.shape), strict=False)
+        return x.dtype == self._array.dtype and x.ndim <= self.ndim and all(n in (1, m) for n, m in sizes)
+
+    def _rewrite(self, name: str, function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """Write function(self, ...) into this tensor."""
+        self._check_may_change(name)
+        if state.recording and any(getattr(x, "requires_grad", False) for x in (self, *args, *kwargs.values())):
+            before = self._result(self._array.copy(), self._node)  # what is saved for backward outlives the change
+            return self._take(function(before, *(before if x is self else x for x in args), **kwargs))
+        return self._take(function(self, *args, **kwargs))
 
     def _take(self, value: Tensor) -> Tensor:
         """Make this tensor hold `value`: same memory, its numbers, its history."""
@@ -555,12 +574,16 @@ class Tensor:
 
     def _changed(self, node: Node | None = None) -> Tensor:
         """Note that this memory was changed; `node` computed the new numbers (None: no graph did)."""
-        memory, array = self._memory, self._array
+        memory = self._memory
         memory.count += 1
-        memory.owner = id(array if array.base is None else array.base)
+        memory.owner = id(owner(self._array))
         if state.recording and (node is not None or self._node is not None):
+            if self._node is not None and node is not None:  # retain_grad() means the tensor as it will be at the end
+                node.retain, self._node.retain = self._node.retain, None
             self._node = node
-            memory.recorded = self._seen = memory.count  # other views of the memory now have outdated histories
+            # Other views of the memory now have outdated histories.
+            memory.recorded_before, memory.recorded = memory.recorded, memory.count
+            self._seen = memory.count
         return self
 
     def copy_(self, source: Any) -> Tensor:
@@ -630,9 +653,11 @@ class Tensor:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Write `value` (broadcast, cast to this dtype) into the elements that `x[index]` would give."""
-        self._check_may_change("x[...] = value")
         place = indexing.Place(self, index)
         value = arguments.operand(self, value)
+        if isinstance(value, Tensor) and self._is_outdated_by_its_part(place, value):
+            self._seen = self._memory.recorded
+        self._check_may_change("x[...] = value")
         if state.recording and (self.requires_grad or getattr(value, "requires_grad", False)):
             if not isinstance(value, Tensor):
                 value = self._result(self._xp.asarray(value, self._array.dtype))
@@ -640,6 +665,18 @@ class Tensor:
         else:
             place.write(self._array, getattr(value, "_array", value))
             self._changed()
+
+    def _is_outdated_by_its_part(self, place: indexing.Place, part: Tensor) -> bool:
+        """Whether Python is at the end of `x[i] += y`: the view x[i] has been changed, and is now assigned to its place."""
+        memory = self._memory
+        if part._memory is not memory or not self._seen < part._seen == memory.recorded:
+            return False
+        view = self._array[place.basic or ...]
+        return (
+            not place.indices
+            and self._seen >= memory.recorded_before
+            and (address(view), view.shape, view.strides) == (address(part._array), part.shape, part._array.strides)
+        )
 
     def __len__(self) -> Any:
         if not self._array.ndim:
@@ -665,7 +702,9 @@ class Tensor:
     def mT(self) -> Tensor:
         """The last two dimensions exchanged. A view."""
         if self._array.ndim < 2:
-            raise RuntimeError(f"mT is only supported on matrices or batches of matrices, got shape {tuple(self.shape)}")
+            raise RuntimeError(
+                f"mT is only supported on matrices or batches of matrices, got shape {tuple(self.shape)}"
+            )
         return shapes.transpose(self, -2, -1)
 
     @property
@@ -748,7 +787,10 @@ class Tensor:
     sort, argsort, msort, topk = sorting.sort, sorting.argsort, sorting.msort, sorting.topk
     kthvalue, unique = sorting.kthvalue, sorting.unique
     # functional/linalg.py
-    matmul = linalg.matmul
+    matmul, mm, bmm, mv = linalg.matmul, linalg.mm, linalg.bmm, linalg.mv
+    dot, vdot, inner, outer = linalg.dot, linalg.vdot, linalg.inner, linalg.outer
+    addmm, addmv, baddbmm = linalg.addmm, linalg.addmv, linalg.baddbmm
+    trace, kron = linalg.trace, linalg.kron
     # functional/normalization.py
     softmax, log_softmax = normalization.softmax, normalization.log_softmax
     # functional/loss.py, functional/attention.py: functions only
@@ -799,7 +841,7 @@ class Tensor:
     __ifloordiv__, __imod__, __ipow__ = in_place(floor_divide), in_place(remainder), in_place(pow)
     __iand__, __ior__, __ixor__ = in_place(bitwise_and), in_place(bitwise_or), in_place(bitwise_xor)
 
-    __matmul__ = linalg.matrix_operator
+    __matmul__, __rmatmul__ = linalg.matmul, linalg.rmatmul
 
     __hash__ = object.__hash__
 

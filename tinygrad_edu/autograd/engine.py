@@ -25,12 +25,13 @@ _clock = itertools.count()  # a node is always younger than its parents: sorting
 class Version:
     """Counts the in-place changes of one piece of memory; shared by all tensors that look at it."""
 
-    __slots__ = ("count", "owner", "recorded")
+    __slots__ = ("count", "owner", "recorded", "recorded_before")
 
     def __init__(self) -> None:
         self.count = 0
         self.owner = 0  # id of the array that owns the memory, set when it is first changed
         self.recorded = 0  # the count at the last change that entered a graph
+        self.recorded_before = 0  # and at the one before it
 
 
 def owner(array: Any) -> Any:

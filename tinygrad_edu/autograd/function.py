@@ -45,7 +45,7 @@ class Context:
 class _UserOp:
     """Presents one call of a Function to the engine as an op pair."""
 
-    broadcasts = False
+    broadcasts = may_alias = False
 
     def __init__(self, function: type[Function], outputs: list[Any], tensor_inputs: tuple[bool, ...]) -> None:
         self.name, self.function, self.tensor_inputs = function.__name__, function, tensor_inputs
@@ -62,13 +62,19 @@ class _UserOp:
             grads.append(None if g is None else self.wrap(g))
         with modes.no_grad():
             found = self.function.backward(ctx, *grads)
-        if not isinstance(found, tuple):
-            found = (found,)
+        found = list(found) if isinstance(found, tuple) else [found]
+        while len(found) > len(self.tensor_inputs) and found[-1] is None:
+            del found[-1]  # for arguments of forward that were left at their defaults
         if len(found) != len(self.tensor_inputs):
             raise RuntimeError(
                 f"{self.name}.backward returned {len(found)} gradients, expected {len(self.tensor_inputs)}: one for "
                 "each argument of forward after ctx (None for arguments that are not tensors)"
             )
+        for i, g in enumerate(found):
+            if g is not None and not hasattr(g, "_array"):
+                raise TypeError(
+                    f"{self.name}.backward returned a {type(g).__name__} as gradient {i}, expected a Tensor or None"
+                )
         # Views, since the engine adds into arrays that nobody else holds, and the reader's code may hold these.
         return tuple(None if g is None else g._array.view() for g in found)
 
@@ -92,7 +98,7 @@ class _Parts:
 class _Output:
     """The op that picks output `index` of a Function."""
 
-    broadcasts = False
+    broadcasts = may_alias = False
 
     def __init__(self, name: str, index: int) -> None:
         self.name, self.index = name, index

@@ -107,11 +107,14 @@ class enable_grad(_Mode):
 class inference_mode(_Mode):
     """`no_grad` under the name that PyTorch programs use for evaluation; `inference_mode(False)` records."""
 
+    recording = False
+
     def __new__(cls, mode: Any = True) -> Any:
-        self = super().__new__(cls, mode if callable(mode) else None)
-        if isinstance(self, cls):
-            self.recording = not mode
-        return self
+        return super().__new__(cls, mode)
+
+    def __init__(self, mode: Any = True) -> None:
+        super().__init__()
+        self.recording = not mode
 
     def __call__(self, fn: F) -> F:
         return _decorate(fn, lambda: inference_mode(not self.recording))

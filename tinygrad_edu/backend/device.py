@@ -60,6 +60,11 @@ def array_module(device: Device) -> ModuleType:
     return np
 
 
+def address(array: Any) -> int:
+    """Where in memory the first element of an array is."""
+    return array.__array_interface__["data"][0]
+
+
 class _Quiet(threading.local):
     """Within it, no warnings for overflow, division by zero or NaN: they are values here, as in PyTorch.
 

@@ -23,8 +23,7 @@ def _activation(op: Any, input: Tensor, inplace: bool, **attrs: Any) -> Tensor:
 def _apply(op: Any, input: Tensor, inplace: bool, **attrs: Any) -> Tensor:
     if not inplace:
         return apply(op, input, **attrs)
-    input._check_may_change(op.name + "_")
-    return input._take(apply(op, input, **attrs))
+    return input._rewrite(op.name + "_", lambda x: apply(op, x, **attrs))
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
