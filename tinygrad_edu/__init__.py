@@ -230,7 +230,22 @@ from .functional.sorting import topk as topk
 from .functional.sorting import unique as unique
 
 # functional/linalg.py
+from .functional.linalg import addmm as addmm
+from .functional.linalg import addmv as addmv
+from .functional.linalg import baddbmm as baddbmm
+from .functional.linalg import bmm as bmm
+from .functional.linalg import chain_matmul as chain_matmul
+from .functional.linalg import dot as dot
+from .functional.linalg import einsum as einsum
+from .functional.linalg import inner as inner
+from .functional.linalg import kron as kron
 from .functional.linalg import matmul as matmul
+from .functional.linalg import mm as mm
+from .functional.linalg import mv as mv
+from .functional.linalg import outer as outer
+from .functional.linalg import tensordot as tensordot
+from .functional.linalg import trace as trace
+from .functional.linalg import vdot as vdot
 
 # functional/normalization.py
 from .functional.normalization import log_softmax as log_softmax
