@@ -57,7 +57,7 @@ def cube(backward):
         (tg.exp, lambda: randn(0, 3)),
         (tg.mul, lambda: (randn(2, 0), randn(1, 1))),
         (tg.exp, lambda: randn(3, 2).detach().T.requires_grad_()),
-        (tg.exp, lambda: tg.from_numpy(np.linspace(0.1, 2.0, 10)[::-3]).requires_grad_()),
+        (tg.exp, lambda: tg.from_numpy(np.linspace(0.1, 2.0, 10)[::3]).requires_grad_()),
         (tg.exp, lambda: randn(3) * 2.0),  # not a leaf
         (lambda x: x * x, lambda: randn(3)),
         (lambda x: tg.exp(x).sum(), lambda: randn(2, 3)),
@@ -209,7 +209,7 @@ def test_the_message_names_function_input_element_and_both_values():
     message = str(caught.value)
     assert message.startswith("gradcheck of Scale.apply: wrong gradient for input 1. 1 of 16 entries")
     assert "input 1[1, 1], output 0[1, 1]" in message
-    analytical, numerical, ratio = (float(v) for v in re.findall(r"(?:cal|ratio) ([-\d.e]+\d)", message))
+    analytical, numerical, ratio = (float(v) for v in re.findall(r"(?:cal|ratio) ([-\d.e]*\d)", message))
     assert (analytical, numerical, ratio) == pytest.approx((4.4, 4.0, 1.1), rel=1e-6)
 
 

@@ -406,7 +406,7 @@ class Tensor:
     def requires_grad(self, value: bool) -> None:
         if self._node is not None and not value:
             raise RuntimeError(
-                "you can only change requires_grad flags of leaf variables; use detach() to get a tensor without history"
+                "you can only change requires_grad flags of leaf variables; detach() gives a tensor without history"
             )
         if value and self._array.dtype.kind != "f":
             raise RuntimeError(f"only Tensors of floating point dtype can require gradients, this one is {self.dtype}")
@@ -544,7 +544,7 @@ class Tensor:
             )
 
     def _holds(self, x: Any) -> bool:
-        """Whether arithmetic with x can run straight on this memory: x is no larger, and of the same dtype or a number."""
+        """Whether arithmetic with x can run straight on this memory: x is no larger, and a number or of this dtype."""
         if self._array.dtype.kind != "f":
             return False
         if not hasattr(x, "dtype"):
@@ -667,7 +667,7 @@ class Tensor:
             self._changed()
 
     def _is_outdated_by_its_part(self, place: indexing.Place, part: Tensor) -> bool:
-        """Whether Python is at the end of `x[i] += y`: the view x[i] has been changed, and is now assigned to its place."""
+        """Whether Python is at the end of `x[i] += y`: the view x[i] was changed, and is now assigned to its place."""
         memory = self._memory
         if part._memory is not memory or not self._seen < part._seen == memory.recorded:
             return False
