@@ -1,0 +1,36 @@
+"""The functions that modules are made of, where PyTorch has them: `import tinygrad_edu.nn.functional as F`."""
+
+from ..functional.activation import elu as elu
+from ..functional.activation import gelu as gelu
+from ..functional.activation import hardtanh as hardtanh
+from ..functional.activation import leaky_relu as leaky_relu
+from ..functional.activation import logsigmoid as logsigmoid
+from ..functional.activation import relu as relu
+from ..functional.activation import relu6 as relu6
+from ..functional.activation import sigmoid as sigmoid
+from ..functional.activation import silu as silu
+from ..functional.activation import softplus as softplus
+from ..functional.activation import tanh as tanh
+from ..functional.attention import scaled_dot_product_attention as scaled_dot_product_attention
+from ..functional.dropout import dropout as dropout
+from ..functional.embedding import embedding as embedding
+from ..functional.indexing import one_hot as one_hot
+from ..functional.linalg import bilinear as bilinear
+from ..functional.linalg import linear as linear
+from ..functional.loss import binary_cross_entropy as binary_cross_entropy
+from ..functional.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from ..functional.loss import cosine_similarity as cosine_similarity
+from ..functional.loss import cross_entropy as cross_entropy
+from ..functional.loss import huber_loss as huber_loss
+from ..functional.loss import kl_div as kl_div
+from ..functional.loss import l1_loss as l1_loss
+from ..functional.loss import mse_loss as mse_loss
+from ..functional.loss import nll_loss as nll_loss
+from ..functional.loss import smooth_l1_loss as smooth_l1_loss
+from ..functional.normalization import layer_norm as layer_norm
+from ..functional.normalization import log_softmax as log_softmax
+from ..functional.normalization import normalize as normalize
+from ..functional.normalization import rms_norm as rms_norm
+from ..functional.normalization import softmax as softmax
+from ..functional.normalization import softmin as softmin
+from ..functional.shape import pad as pad
