@@ -26,6 +26,7 @@ LAYERS = (
     ("tinygrad_edu.functional", "tinygrad_edu.tensor", "tinygrad_edu.creation", "tinygrad_edu.random"),
     ("tinygrad_edu.serialization",),
     ("tinygrad_edu.nn", "tinygrad_edu.optim", "tinygrad_edu.data"),
+    ("tinygrad_edu.utils",),
     ("tinygrad_edu.testing",),
     ("tinygrad_edu.inspect",),
     ("tinygrad_edu",),

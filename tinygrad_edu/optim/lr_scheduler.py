@@ -278,8 +278,6 @@ class CosineAnnealingLR(LRScheduler):
     def get_lr(self) -> list[Any]:
         if self._initial:
             return self._current()
-        if self._step_count == 1 and self.last_epoch > 0:
-            return self._closed_form()
         if (self.last_epoch - 1 - self.T_max) % (2 * self.T_max) == 0:  # the epoch after the lowest: 0 / 0 below
             up = (1 - math.cos(math.pi / self.T_max)) / 2
             return [lr + (base - self.eta_min) * up for lr, base in zip(self._current(), self.base_lrs, strict=True)]

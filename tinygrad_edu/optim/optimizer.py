@@ -138,7 +138,7 @@ class Optimizer:
         for p in chain.from_iterable(group["params"] for group in self.param_groups):
             number.setdefault(p, len(number))
         groups = [{**group, "params": [number[p] for p in group["params"]]} for group in self.param_groups]
-        return {"state": {number.get(p, p): dict(entries) for p, entries in self.state.items()}, "param_groups": groups}
+        return {"state": {number[p]: dict(entries) for p, entries in self.state.items()}, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned. Tensors are copied, in the dtype of their parameter.
@@ -166,12 +166,10 @@ class Optimizer:
             names = {"param_names": old["param_names"]} if "param_names" in old else {}
             groups.append({**self.defaults, **names, **options, "params": old["params"]})
         state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
-        for index, entries in state_dict["state"].items():
-            if index in parameter:
-                p = parameter[index]
+        for index, p in parameter.items():
+            if index in state_dict["state"]:
+                entries = state_dict["state"][index]
                 state[p] = {name: self._loaded(index, name, value, p) for name, value in entries.items()}
-            else:
-                state[index] = entries
         self.state, self.param_groups = state, groups
 
     def _loaded(self, index: Any, name: str, value: Any, p: Tensor) -> Any:
