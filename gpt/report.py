@@ -1,0 +1,305 @@
+"""What a run shows and leaves behind: progress, metrics.csv, run.json, loss.png, samples.txt."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import importlib.metadata
+import math
+import os
+import platform
+import re
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+import tinygrad_edu as tg
+
+from .config import PRESETS, TrainConfig
+from .files import atomic_write, write_json
+from .sampling import stream_text
+
+if TYPE_CHECKING:
+    from .trainer import Step, Trainer
+
+METRICS, RUN, PLOT, SAMPLES = "metrics.csv", "run.json", "loss.png", "samples.txt"
+COLUMNS = ("step", "loss", "lr", "grad_norm", "train_loss", "val_loss", "tokens_per_second", "elapsed")
+SECONDS_BETWEEN_LINES = 5.0  # of plain progress, where there is no terminal for a bar
+
+
+@dataclass(frozen=True)
+class Usual:
+    """Validation losses that an unchanged preset reaches on a text, and how far seeds and machines move them."""
+
+    text_sha256: str
+    val_losses: dict[int, float]  # by step
+    band: float
+
+
+USUAL = {
+    "laptop": Usual(
+        text_sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+        val_losses={500: 2.309, 1000: 2.078, 1500: 1.977, 2000: 1.921},
+        band=0.05,
+    ),
+}
+# What may differ from a preset without moving its losses.
+_HARMLESS = ("out_dir", "device", "seed", "eval_interval", "log_interval", "sample_tokens", "dataset")
+
+
+def usual(config: TrainConfig, text_sha256: str) -> tuple[str, Usual] | None:
+    """The preset that this run follows unchanged, and its usual losses; None if there is none."""
+    for name, known in USUAL.items():
+        given, expected = config.to_dict(), PRESETS[name].to_dict()
+        if text_sha256 == known.text_sha256 and all(
+            given[field] == expected[field] for field in given if field not in _HARMLESS
+        ):
+            return name, known
+    return None
+
+
+class Report:
+    """Writes a run's files and its progress. A context manager; `write` takes every step.
+
+    Progress goes to `stream`: a bar if it is a terminal, else a line now and then.
+    """
+
+    def __init__(self, trainer: Trainer, stream: IO[str] | None = None) -> None:
+        self.trainer, self.config = trainer, trainer.config
+        self.folder = Path(self.config.out_dir)
+        self.stream = stream or sys.stderr
+        self.terminal = self.stream.isatty() and os.environ.get("TERM") != "dumb"
+        self.colour = self.terminal and not os.environ.get("NO_COLOR")
+        self.usual = usual(self.config, trainer.text["sha256"])
+        c = self.config
+        self.tokens_per_step = c.batch_size * c.model.block_size * c.gradient_accumulation_steps
+        self._steps, self._seconds = 0, 0.0  # since the last row
+        self._last_line = -math.inf
+
+    # ---- a run, from its beginning to its end ----------------------------------------------------------------------
+
+    def __enter__(self) -> Report:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._cut_back(self.trainer.step)
+        self._write_run_json("running")
+        for line in self.header():
+            self._say(line)
+        self._metrics = open(self.folder / METRICS, "a", newline="", encoding="utf-8")
+        self._bar = tqdm(
+            total=self.config.max_iters, initial=self.trainer.step, file=self.stream, disable=not self.terminal,
+            dynamic_ncols=True, colour="green" if self.colour else None, leave=False,
+            bar_format="{n_fmt}/{total_fmt} {bar} {percentage:.0f}%{postfix}, {remaining} left",
+        )  # fmt: skip
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._bar.close()
+        self._metrics.close()
+        self._write_run_json("finished" if error is None else f"stopped: {error or kind.__name__}")  # type: ignore[union-attr]
+        if error is None:
+            self._say(f"Finished: {self.folder} holds {METRICS}, {PLOT}, {SAMPLES} and the checkpoints best and latest.")
+
+    def write(self, step: Step) -> None:
+        """Show a step, and write what is due: a row of metrics, at evaluations also plot and sample."""
+        if step.loss is not None:
+            self._steps, self._seconds = self._steps + 1, self._seconds + step.seconds
+            if self.terminal:
+                speed = self.tokens_per_step / step.seconds
+                self._bar.set_postfix_str(f"loss {step.loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
+                self._bar.update()
+        if step.evaluation or step.number % self.config.log_interval == 0:
+            self._write_row(step)
+        if step.evaluation:
+            self._say(self._verdict(step))
+            self._write_sample(step)
+            plot(self.folder, self.usual)
+
+    # ---- what is shown ---------------------------------------------------------------------------------------------
+
+    def header(self) -> list[str]:
+        """What a reader wants to know before the first step."""
+        trainer, c = self.trainer, self.config
+        m, v = c.model, trainer.tokenizer.n_vocab
+        splits = {name: len(tokens.tokens) for name, tokens in trainer.splits.items()}
+        n = trainer.model.num_params(non_embedding=False)
+        lines = [
+            f"model      {m.n_layer} layers, {m.n_head} heads, {m.n_embd} channels, block of {m.block_size}: "
+            f"{n:,} parameters",
+            f"text       {trainer.text['name']}" + (f", from {trainer.text['source']}" if trainer.text["source"] else ""),
+            f"tokens     {splits['train']:,} to train on, {splits['val']:,} to validate on; {c.tokenizer} tokenizer, {v:,} "
+            "different",
+            f"step       {self.tokens_per_step:,} tokens; {c.max_iters:,} steps read the text "
+            f"{c.max_iters * self.tokens_per_step / splits['train']:.1f} times",
+            f"loss       {math.log(v):.3f} = ln({v:,}) before training: every token equally likely",
+            f"files      {self.folder}",
+        ]
+        if trainer.step:
+            lines.append(f"resumed    after step {trainer.step:,}")
+        return lines
+
+    def _verdict(self, step: Step) -> str:
+        assert step.evaluation
+        e = step.evaluation
+        line = f"step {step.number:>5,}: train {e.train:.4f}, validation {e.val:.4f}{' (best)' if e.best else ''}"
+        expected = None
+        if step.number == 0 and self.config.init_from == "scratch":
+            expected, band, name = math.log(self.trainer.tokenizer.n_vocab), 0.25, "a new model"
+        elif self.usual and step.number in self.usual[1].val_losses:
+            name, known = self.usual
+            expected, band = known.val_losses[step.number], known.band
+        if expected is None:
+            return line
+        good = abs(e.val - expected) <= band or (step.number and e.val < expected)
+        where = "as usual" if good else "HIGHER than usual" if e.val > expected else "LOWER than usual"
+        return line + self._coloured(f" - {where} for {name}: {expected:.3f} ± {band}", 32 if good else 33)
+
+    def _say(self, line: str) -> None:
+        if self.terminal:
+            tqdm.write(line, file=self.stream)
+        else:
+            print(line, file=self.stream, flush=True)
+
+    def _coloured(self, text: str, code: int) -> str:
+        return f"\033[{code}m{text}\033[0m" if self.colour else text
+
+    # ---- what is written -------------------------------------------------------------------------------------------
+
+    def _write_row(self, step: Step) -> None:
+        speed = self._steps * self.tokens_per_step / self._seconds if self._seconds else None
+        self._steps, self._seconds = 0, 0.0
+        e, elapsed = step.evaluation, self.trainer.elapsed
+        row = [step.number, step.loss, step.lr, step.grad_norm, e and e.train, e and e.val]
+        timing = [None if speed is None else round(speed), round(elapsed, 3)]
+        csv.writer(self._metrics, lineterminator="\n").writerow(["" if x is None else x for x in [*row, *timing]])
+        self._metrics.flush()
+        if e:
+            os.fsync(self._metrics.fileno())  # a checkpoint follows, and its rows should be on the disk before it
+        elif not self.terminal and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            left = elapsed / step.number * (self.config.max_iters - step.number)
+            self._say(f"step {step.number:>5,}: loss {step.loss:.4f}, {speed or 0:,.0f} tokens/s, {_clock(left)} left")
+
+    def _write_sample(self, step: Step) -> None:
+        if not self.config.sample_tokens:
+            return
+        assert step.evaluation
+        generator = tg.Generator().manual_seed(self.config.seed)
+        pieces = stream_text(
+            self.trainer.model, self.trainer.tokenizer, "", self.config.sample_tokens, generator=generator
+        )
+        with open(self.folder / SAMPLES, "a", encoding="utf-8") as file:
+            file.write(f"=== step {step.number}, validation loss {step.evaluation.val:.4f} ===\n{''.join(pieces)}\n\n")
+
+    def _cut_back(self, step: int) -> None:
+        """Keep of metrics and samples what was written up to a step: nothing for a new run."""
+        path = self.folder / METRICS
+        kept = [",".join(COLUMNS)]
+        if step and path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines()[1:]:
+                if not line.split(",")[0].isdigit() or int(line.split(",")[0]) > step:
+                    break
+                kept.append(line)
+        with atomic_write(path) as file:
+            file.write("".join(f"{line}\n" for line in kept).encode("utf-8"))
+        path = self.folder / SAMPLES
+        before = path.read_text(encoding="utf-8") if step and path.is_file() else ""
+        later = [m.start() for m in re.finditer(r"^=== step (\d+),.*===$", before, re.MULTILINE) if int(m[1]) > step]
+        with atomic_write(path) as file:
+            file.write(before[: later[0] if later else None].encode("utf-8"))
+
+    def _write_run_json(self, status: str) -> None:
+        trainer = self.trainer
+        write_json(
+            self.folder / RUN, "tinygrad_edu run", 1,
+            {
+                "status": status,
+                "step": trainer.step,
+                "best_val_loss": trainer.best_val_loss,
+                "elapsed": trainer.elapsed,
+                "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "seed": self.config.seed,
+                "parameters": trainer.model.num_params(non_embedding=False),
+                "text": trainer.text,
+                "tokenizer": {"kind": trainer.tokenizer.kind, "n_vocab": trainer.tokenizer.n_vocab},
+                "config": asdict(self.config),
+                "versions": versions(),
+                "machine": machine(),
+            },
+        )  # fmt: skip
+
+
+def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The rows of a run's metrics.csv as numbers, None where a column is empty; no rows if there is no file."""
+    path = Path(folder) / METRICS
+    if not path.is_file():
+        return []
+    rows = []
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            try:
+                values = {name: float(row[name]) if row[name] else None for name in COLUMNS}
+                rows.append({**values, "step": int(row["step"])})
+            except (KeyError, TypeError, ValueError):
+                break  # a crash cut the last row short
+    return rows
+
+
+def plot(folder: str | os.PathLike[str], known: tuple[str, Usual] | None = None) -> None:
+    """Draw loss.png from metrics.csv: the training loss, the evaluations, and the usual run where it is known."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    rows = read_metrics(folder)
+    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    batches = [(row["step"], row["loss"]) for row in rows if row["loss"] is not None]
+    axes.plot(*zip(*batches, strict=True) if batches else ([], []), color="tab:blue", alpha=0.35, lw=0.8, label="batch")
+    for name, colour in (("train_loss", "tab:blue"), ("val_loss", "tab:orange")):
+        points = [(row["step"], row[name]) for row in rows if row[name] is not None]
+        label = {"train_loss": "training text", "val_loss": "validation text"}[name]
+        axes.plot(*zip(*points, strict=True) if points else ([], []), "o-", ms=4, color=colour, label=label)
+    if known:
+        steps = np.array(list(known[1].val_losses))
+        losses = np.array(list(known[1].val_losses.values()))
+        axes.fill_between(
+            steps, losses - known[1].band, losses + known[1].band, color="tab:orange", alpha=0.2,
+            label=f"usual validation loss of {known[0]}",
+        )  # fmt: skip
+    axes.set(xlabel="step", ylabel="loss (nats per token)")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with atomic_write(Path(folder) / PLOT) as file:
+        figure.savefig(file, format="png")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed the run."""
+    found = {"python": platform.python_version()}
+    for package in ("tinygrad_edu", "numpy", "safetensors", "tiktoken"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What computed the run."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.platform()}
+
+
+def _clock(seconds: float) -> str:
+    return tqdm.format_interval(seconds)

@@ -1,0 +1,323 @@
+"""Training a GPT: one step after another, evaluation, and going on exactly where a run stopped.
+
+    trainer = Trainer(config, model, tokenizer, train, val)
+    trainer.run()             # the whole job: progress, files, checkpoints, Ctrl-C
+
+or with a loop of your own, which writes no file unless you do:
+
+    for step in trainer:
+        print(step.number, step.loss)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tinygrad_edu as tg
+from tinygrad_edu.nn.utils import clip_grad_norm_
+
+from . import checkpoint
+from .config import TrainConfig
+from .data import TokenBatches, TokenFile, open_tokens, prepare_tokens
+from .model import GPT
+from .report import Report
+from .texts import find_text
+from .tokenizers import Tokenizer, make_tokenizer
+
+EVALUATION_SEED = 0  # every evaluation, of every run, draws the same batches, so that their losses compare
+TOKENS = "tokens"  # the folder of a run that holds its text as tokens
+CHANGEABLE = ("max_iters", "eval_interval", "eval_iters", "log_interval", "sample_tokens")  # when a run goes on
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean losses in nats per token over `eval_iters` batches of each split."""
+
+    train: float
+    val: float
+    best: bool  # whether no earlier evaluation had a lower validation loss
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did. Number n is the n-th update; number 0, without a loss, is the evaluation before the first."""
+
+    number: int
+    loss: float | None = None  # before the update, the mean over the micro-batches
+    lr: float | None = None
+    grad_norm: float | None = None  # before clipping
+    seconds: float = 0.0  # of the update alone
+    evaluation: Evaluation | None = None  # of the model after the update
+
+
+class Diverged(ArithmeticError):
+    """The loss or a gradient is NaN or infinite. `step` is the update that failed; no weight was changed by it."""
+
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(f"step {step}: {what}")
+        self.step = step
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was stopped by a signal, after a whole step that was saved in `folder`."""
+
+    def __init__(self, signum: int, step: int, folder: Path) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}, saved in {folder}")
+        self.signum, self.step, self.folder = signum, step, folder
+
+
+class Trainer:
+    """Trains `model` on the tokens of `train`: iterate over it, step by step, or `run()` it.
+
+    Warm-up and cosine decay of the learning rate, AdamW, gradient accumulation and clipping, as `config` says. The
+    iteration stops after `config.max_iters` steps; stopping it earlier and iterating again goes on where it was.
+
+    ValueError: a split shorter than a block, or tokens that the model does not know.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: GPT,
+        tokenizer: Tokenizer,
+        train: TokenFile,
+        val: TokenFile,
+        *,
+        source: str = "",
+    ) -> None:
+        if tokenizer.n_vocab > model.config.vocab_size:
+            raise ValueError(
+                f"the tokenizer has {tokenizer.n_vocab} tokens, the model vocab_size={model.config.vocab_size}; make "
+                "the model with vocab_size=tokenizer.n_vocab"
+            )
+        self.config = replace(config, model=model.config)
+        self.model, self.tokenizer, self.splits = model, tokenizer, {"train": train, "val": val}
+        self.text = {"name": config.dataset, "source": source, "sha256": train.text_sha256}
+        betas = (config.beta1, config.beta2)
+        self.optimizer = model.configure_optimizers(config.weight_decay, config.learning_rate, betas)
+        self.batches = self._batches("train", config.seed + 1)  # not the stream that the weights came from
+        self._batches("val", EVALUATION_SEED)  # a split that is too short shows now, not at the first evaluation
+        self.step = 0  # updates made
+        self.best_val_loss: float | None = None
+        self.elapsed = 0.0  # seconds of training, without those between a stop and its resumption
+
+    # ---- training --------------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Step]:
+        start = time.perf_counter() - self.elapsed
+        if self.step == 0:
+            first = Step(0, evaluation=self.evaluate())
+            self.elapsed = time.perf_counter() - start
+            yield first
+        while self.step < self.config.max_iters:
+            step = self.update()
+            if self.step % self.config.eval_interval == 0 or self.step == self.config.max_iters:
+                step = replace(step, evaluation=self.evaluate())
+            self.elapsed = time.perf_counter() - start
+            yield step
+
+    def update(self) -> Step:
+        """One optimizer step. Diverged: the loss or a gradient is not finite; then no weight is changed."""
+        start, config = time.perf_counter(), self.config
+        lr = config.learning_rate_at(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.model.train()
+        loss, micro_batches = 0.0, config.gradient_accumulation_steps
+        for _ in range(micro_batches):
+            _, part = self.model(*next(self.batches))
+            (part / micro_batches).backward()
+            loss += part.item() / micro_batches
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss is {loss}")
+        try:
+            norm = clip_grad_norm_(self.model.parameters(), config.grad_clip or math.inf, error_if_nonfinite=True)
+        except RuntimeError:
+            raise self._diverged("a gradient is not finite") from None
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        return Step(self.step, loss, lr, norm.item(), time.perf_counter() - start)
+
+    def evaluate(self) -> Evaluation:
+        """Losses on both splits. It draws from generators of its own, so training goes on as if it had not been."""
+        self.model.eval()
+        losses = {}
+        with tg.no_grad():
+            for split in self.splits:
+                batches = itertools.islice(self._batches(split, EVALUATION_SEED), self.config.eval_iters)
+                losses[split] = sum(self.model(x, y)[1].item() for x, y in batches) / self.config.eval_iters
+        self.model.train()
+        if not math.isfinite(losses["val"] + losses["train"]):
+            raise self._diverged(f"the evaluation's losses are {losses['train']} and {losses['val']}")
+        best = self.best_val_loss is None or losses["val"] < self.best_val_loss
+        if best:
+            self.best_val_loss = losses["val"]
+        return Evaluation(losses["train"], losses["val"], best)
+
+    def _batches(self, split: str, seed: int) -> TokenBatches:
+        try:
+            return TokenBatches(
+                self.splits[split].tokens, self.config.batch_size, self.config.model.block_size,
+                n_vocab=self.config.model.vocab_size, generator=tg.Generator().manual_seed(seed),
+                device=self.config.device,
+            )  # fmt: skip
+        except ValueError as error:
+            name = {"train": "training", "val": "validation"}[split]
+            raise ValueError(f"the {name} split of {self.config.dataset!r} cannot be used: {error}") from None
+
+    def _diverged(self, what: str) -> Diverged:
+        where = _first_bad(self.model)
+        advice = "try a lower learning rate, a longer warm-up, or grad_clip=1"
+        return Diverged(self.step + 1, f"{what}; {where}; {advice}")
+
+    # ---- the whole job ---------------------------------------------------------------------------------------------
+
+    def run(self, report: Report | None = None) -> None:
+        """Train to the end, with progress on stderr and metrics, plot, samples and checkpoints in config.out_dir.
+
+        Checkpoints: `latest` at every evaluation, `best` where the validation loss is lowest so far. Ctrl-C and
+        SIGTERM end the current step and save `latest`; a second one stops at once.
+        Interrupted: by such a signal. Diverged: NaN or infinity; the checkpoints are those from before.
+        """
+        folder = Path(self.config.out_dir)
+        report = report or Report(self)
+        with _stop_signals() as stop, report:
+            for step in self:
+                report.write(step)
+                if step.evaluation and step.evaluation.best:
+                    self.save(folder / "best")
+                if step.evaluation or stop:
+                    self.save(folder / "latest")
+                if stop and self.step < self.config.max_iters:
+                    raise Interrupted(stop[0], self.step, folder)
+
+    # ---- stopping and going on -------------------------------------------------------------------------------------
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write everything that `resume` needs. Diverged: a weight is not finite; then nothing is written."""
+        if not _all_finite(self.model):
+            raise self._diverged("the last update made weights that are not finite")
+        state = {
+            "batches": self.batches.state_dict(),
+            "rng": tg.get_rng_state().numpy().tobytes().hex(),  # dropout's
+            "best_val_loss": self.best_val_loss,
+            "elapsed": self.elapsed,
+            "text": self.text,
+        }
+        checkpoint.save(
+            folder, config=self.config, step=self.step, state=state, model=self.model, optimizer=self.optimizer,
+            tokenizer=self.tokenizer,
+        )  # fmt: skip
+
+    @classmethod
+    def resume(cls, path: str | os.PathLike[str], **changes: Any) -> Trainer:
+        """The trainer of a run as it was saved: what follows equals a run that never stopped, bit for bit.
+
+        path: the run's folder, or one of its checkpoints. changes: new values for some of max_iters, eval_interval,
+        eval_iters, log_interval, sample_tokens. FileNotFoundError, ValueError: no such checkpoint, a damaged one,
+        another text, or changes that would not be the same run.
+        """
+        saved = checkpoint.load(path)
+        if fixed := [name for name in changes if name not in CHANGEABLE]:
+            raise ValueError(
+                f"a run that goes on keeps its settings, so {', '.join(fixed)} cannot change (only "
+                f"{', '.join(CHANGEABLE)} can); to use other settings start a new run"
+            )
+        run = saved.folder.parent
+        config = replace(saved.config, out_dir=str(run), **changes)
+        train, val = _tokens_again(config, saved)
+        trainer = cls(config, saved.model, saved.tokenizer, train, val)
+        trainer.optimizer.load_state_dict(saved.optimizer_state())
+        state = saved.state
+        trainer.batches.load_state_dict(state["batches"])
+        tg.set_rng_state(tg.tensor(list(bytes.fromhex(state["rng"])), dtype=tg.uint8))
+        trainer.step, trainer.text = saved.step, state["text"]
+        trainer.best_val_loss, trainer.elapsed = state["best_val_loss"], state["elapsed"]
+        return trainer
+
+
+def start(config: TrainConfig) -> Trainer:
+    """A trainer from nothing but a configuration: finds the text, makes tokenizer, token files and model."""
+    text = find_text(config.dataset)
+    tokenizer = make_tokenizer(config.tokenizer, text)
+    train, val = prepare_tokens(text, tokenizer, Path(config.out_dir) / TOKENS)
+    tg.manual_seed(config.seed)
+    model = new_model(config, tokenizer)
+    return Trainer(config, model, tokenizer, train, val, source=text.source)
+
+
+def new_model(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
+    """The model to start from: random weights, or those that `config.init_from` names, with vocab_size of the tokenizer.
+
+    FileNotFoundError, ValueError: the weights are missing or do not fit the tokenizer or block_size.
+    """
+    if config.init_from == "scratch":
+        return GPT(replace(config.model, vocab_size=tokenizer.n_vocab))
+    model = GPT.from_pretrained(config.init_from, dropout=config.model.dropout)
+    if model.config.block_size > config.model.block_size:
+        model.crop_block_size(config.model.block_size)
+    return model
+
+
+def _tokens_again(config: TrainConfig, saved: checkpoint.Checkpoint) -> tuple[TokenFile, TokenFile]:
+    """The token files of a run: those in its folder, or else made again from its text."""
+    folder = Path(config.out_dir) / TOKENS
+    try:
+        train, val = (open_tokens(folder / f"{split}.bin", saved.tokenizer) for split in ("train", "val"))
+    except (FileNotFoundError, ValueError):
+        train, val = prepare_tokens(find_text(config.dataset), saved.tokenizer, folder)
+    expected = saved.state["text"]["sha256"]
+    if {train.text_sha256, val.text_sha256} != {expected}:
+        raise ValueError(
+            f"{config.dataset} is another text than the run was trained on (SHA-256 {train.text_sha256}, expected "
+            f"{expected}); put the old text back, or start a new run"
+        )
+    return train, val
+
+
+def _all_finite(model: GPT) -> bool:
+    return all(bool(tg.isfinite(p.detach()).all()) for p in model.parameters())
+
+
+def _first_bad(model: GPT) -> str:
+    """Which parameter turned bad first, in the order of the model; values before gradients."""
+    with tg.no_grad():
+        for name, p in model.named_parameters():
+            if not bool(tg.isfinite(p).all()):
+                return f"the first parameter with a bad value is {name}"
+        for name, p in model.named_parameters():
+            if p.grad is not None and not bool(tg.isfinite(p.grad).all()):
+                return f"all parameters are finite, the first with a bad gradient is {name}"
+    return "all parameters and gradients are finite, so the loss itself overflowed"
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Within it the first SIGINT or SIGTERM only enters the list; the second one stops the program at once."""
+    received: list[int] = []
+
+    def handle(signum: int, frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(signum)
+
+    if threading.current_thread() is not threading.main_thread():  # where Python delivers no signals
+        yield received
+        return
+    before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
