@@ -3,6 +3,11 @@
 The names are PyTorch's: `import tinygrad_edu as torch` runs programs that stay within what is offered here.
 """
 
+from . import autograd as autograd
+from . import data as data
+from . import nn as nn
+from . import optim as optim
+from . import utils as utils
 from .autograd import Function as Function
 from .autograd import enable_grad as enable_grad
 from .autograd import inference_mode as inference_mode
@@ -269,6 +274,8 @@ from .random import randn_like as randn_like
 from .random import randperm as randperm
 from .random import seed as seed
 from .random import set_rng_state as set_rng_state
+from .serialization import load as load
+from .serialization import save as save
 from .tensor import Size as Size
 from .tensor import Tensor as Tensor
 
