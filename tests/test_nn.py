@@ -637,9 +637,10 @@ def test_layers_take_a_dtype():
         assert all(p.dtype == tg.float64 for p in layer.parameters())
 
 
-@pytest.mark.parametrize(
-    "layer", [nn.Linear(3, 3), nn.Bilinear(2, 3, 4), nn.Embedding(3, 3, 1), nn.LayerNorm(3), nn.RMSNorm(3)]
-)
+@pytest.mark.parametrize("layer", [
+    nn.Linear(3, 3), nn.Linear(3, 3, bias=False), nn.Bilinear(2, 3, 4), nn.Embedding(3, 3, 1), nn.LayerNorm(3),
+    nn.LayerNorm(3, bias=False), nn.LayerNorm(3, elementwise_affine=False), nn.RMSNorm(3), nn.RMSNorm(3, None, False),
+])  # fmt: skip
 def test_reset_parameters_starts_anew(layer):
     tg.manual_seed(3)
     layer.reset_parameters()
@@ -754,6 +755,7 @@ def test_forward_hooks_see_and_replace():
             m.register_forward_pre_hook(lambda mod, args: tuple(a * 3 for a in args)),
             m.register_forward_pre_hook(lambda mod, args: args and args[0] + 1),
             m.register_forward_pre_hook(lambda mod, args, kw: log.append((len(args), sorted(kw))), with_kwargs=True),
+            m.register_forward_pre_hook(lambda mod, args: log.append(len(args))),
         ]
         x = lib.tensor([1.0])
         log.append(m(x).item())
@@ -939,6 +941,7 @@ def test_sequential_runs_in_order():
         m.twice.weight.fill_(2), m.twice.bias.fill_(-3)
     assert m(tg.tensor([[1.0], [4.0]])).tolist() == [[0], [5]]
     assert nn.Sequential()(3) == 3
+    assert "write Sequential(*modules)" in same_error(lambda lib: lib.nn.Sequential([lib.nn.ReLU()]))[0]
     assert "only objects of Sequential" in same_error(lambda lib: lib.nn.Sequential() + [1])[0]
 
 

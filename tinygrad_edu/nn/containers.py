@@ -104,6 +104,8 @@ class Sequential(_Row):
         if len(args) == 1 and isinstance(args[0], OrderedDict):
             for name, module in args[0].items():
                 self.add_module(name, module)
+        elif len(args) == 1 and isinstance(args[0], (list, tuple)):
+            raise TypeError(f"Sequential takes modules, got a {type(args[0]).__name__}; write Sequential(*modules)")
         else:
             for i, arg in enumerate(args):
                 self.add_module(str(i), cast(Module, arg))

@@ -440,7 +440,7 @@ class Module:
 
     def __copy__(self) -> Self:
         """A module with the same parameters, buffers and submodules, in which they can be replaced independently."""
-        new = object.__new__(type(self))
+        new = object.__new__(type(self))  # the registries are among its private dicts, lists and sets
         new.__dict__.update(
             (name, copy.copy(value) if isinstance(value, (dict, list, set)) and name[0] == "_" else value)
             for name, value in self.__dict__.items()

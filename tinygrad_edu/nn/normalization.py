@@ -14,7 +14,7 @@ from .parameter import Parameter
 
 
 def _shape(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
-    return (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    return tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
 
 
 class LayerNorm(Module):
