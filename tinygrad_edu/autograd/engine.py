@@ -148,6 +148,10 @@ class Leaf:
         return self.tensor._hooks
 
     @property
+    def xp(self) -> Any:
+        return self.tensor._xp
+
+    @property
     def variable(self) -> Any:
         """The tensor whose gradient is accumulated."""
         return self.tensor
@@ -224,6 +228,8 @@ def run_backward(
         if node not in pending:  # every path to it ended in an op without a gradient
             continue
         gy = pending.pop(node)
+        if gy.shape == () and gy.dtype is not None:
+            gy = node.xp.asarray(gy)  # arithmetic on 0-d arrays gives NumPy scalars
         for hook in tuple(node.hooks or ()):
             replaced = hook(gy)
             gy = gy if replaced is None else replaced

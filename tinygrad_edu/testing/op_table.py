@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -22,8 +24,8 @@ from ..backend.dtypes import as_dtype
 from ..tensor import Tensor
 from . import table
 from .compare import difference
-from .gradcheck import GradcheckError, UnsuitableInput, gradcheck
-from .records import DType, OpRecord, Sample
+from .gradcheck import UnsuitableInput, gradcheck
+from .records import Constant, DType, OpRecord, Sample
 
 # rtol, atol. Both libraries round, each in its own order of operations, so equality is not asked for.
 TOLERANCE = {
@@ -121,21 +123,25 @@ class Call:
     def __init__(
         self, library: Library, record: OpRecord, sample: Sample, dtype: str | None, wanted: Sequence[int] | None = None
     ) -> None:
-        """dtype: what floating arrays are cast to (None: nothing); wanted: which of them require grad (None: all)."""
+        """dtype: what floating arrays are cast to (None: nothing); wanted: which inputs require grad (None: all)."""
         self.library, self.dtype, self.wanted = library, dtype, wanted
         self.leaves: list[Any] = []  # one tensor for each different array of the sample
         self._made: dict[int, Any] = {}  # an array that is used twice becomes a tensor that is used twice
-        self._floating = 0
+        self._candidates = 0  # inputs so far that can require grad
         self._track = record.differentiable
         self.args = self._convert(sample.args)
         self.kwargs = {k: self._convert(v) for k, v in sample.kwargs.items()}
         self.before = [library.array(x).copy() for x in self.leaves]
-        self.result = library.function(record)(*self.args, **self.kwargs)
+        with warnings.catch_warnings():
+            # Advice to users is no failure. NumPy's warnings of overflow and the like are: ours alone would print them.
+            warnings.simplefilter("ignore", Warning if library.is_torch else UserWarning)
+            self.result = library.function(record)(*self.args, **self.kwargs)
+        self.cotangents: list[Any] = []
         self.outputs: list[Any] = []  # the tensors among the results
         self.values = self._read(self.result)
 
     def _convert(self, x: Any) -> Any:
-        if isinstance(x, np.ndarray):
+        if isinstance(x, (np.ndarray, Constant)):
             if id(x) not in self._made:
                 self._made[id(x)] = self._leaf(x)
             return self._made[id(x)]
@@ -147,10 +153,13 @@ class Call:
             return {k: self._convert(item) for k, item in x.items()}
         return x
 
-    def _leaf(self, array: Any) -> Any:
+    def _leaf(self, x: Any) -> Any:
+        array = x.array if isinstance(x, Constant) else x
         floating = array.dtype.kind == "f"
-        requires_grad = floating and self._track and (self.wanted is None or self._floating in self.wanted)
-        self._floating += floating
+        requires_grad = False
+        if self._track and floating and array is x:
+            requires_grad = self.wanted is None or self._candidates in self.wanted
+            self._candidates += 1
         made = same_layout(array, self.dtype if floating and self.dtype else array.dtype)
         self.leaves.append(self.library.tensor(made, requires_grad))
         return self.leaves[-1]
@@ -169,15 +178,20 @@ class Call:
         return x
 
     @property
-    def differentiable(self) -> list[Any]:
-        return [x for x in self.leaves if x.requires_grad]
+    def precision(self) -> str:
+        """The least precise floating dtype among the inputs and outputs."""
+        found = {self.library.array(x).dtype for x in (*self.leaves, *self.outputs)}
+        return min((d for d in found if d.kind == "f"), key=lambda d: d.itemsize, default=np.dtype("float64")).name
 
     def backward(self) -> list[Any]:
         """Run backward from all outputs with random cotangents, and return the gradient of each leaf (or None)."""
         rng = np.random.default_rng(1)
-        roots = [y for y in self.outputs if y.requires_grad]
-        self.cotangents = [np.asarray(rng.standard_normal(tuple(y.shape))) for y in roots]
-        self.cotangents = [c.astype(self.library.array(y).dtype) for c, y in zip(self.cotangents, roots, strict=True)]
+        roots = []
+        for y in self.outputs:  # numbers are drawn for every output, so that each always gets the same ones
+            cotangent = np.asarray(rng.standard_normal(tuple(y.shape)))
+            if y.requires_grad:
+                roots.append(y)
+                self.cotangents.append(cotangent.astype(self.library.array(y).dtype))
         kept = [c.copy() for c in self.cotangents]
         if roots:
             self.library.backward(roots, [self.library.tensor(c, False) for c in self.cotangents])
@@ -215,9 +229,21 @@ def dtypes_of(sample: Sample) -> list[str | None]:
 def _arrays(x: Any) -> Iterator[Any]:
     if isinstance(x, np.ndarray):
         yield x
+    elif isinstance(x, Constant):
+        yield x.array
     elif isinstance(x, (list, tuple)):
         for item in x:
             yield from _arrays(item)
+
+
+@contextmanager
+def about(where: str) -> Iterator[None]:
+    """Add to any error the record and the sample at which it happened."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"at {where}")
+        raise
 
 
 # ---- the checks ------------------------------------------------------------------------------------------------------
@@ -228,16 +254,17 @@ def check_forward(record: OpRecord) -> None:
     reference, count = Library("torch"), 0
     for sample, name in cases(record):
         for dtype in dtypes_of(sample):
-            where, count = f"{name} in {dtype or 'its own dtypes'}", count + 1
-            ours, theirs = Call(OURS, record, sample, dtype), Call(reference, record, sample, dtype)
-            _compare(where, ours.values, theirs.values, record.kind)
-            _inputs_unchanged(where, ours, "forward")
-            for k, (y, z) in enumerate(zip(ours.outputs, theirs.outputs, strict=True)):
-                if y.requires_grad != z.requires_grad:
-                    raise AssertionError(
-                        f"{where}: output {k} has requires_grad={y.requires_grad}, in PyTorch {z.requires_grad}"
-                    )
-                _compare_aliasing(where, k, ours, theirs)
+            with about(f"{name} in {dtype or 'its own dtypes'}"):
+                ours, theirs = Call(OURS, record, sample, dtype), Call(reference, record, sample, dtype)
+                _compare("result", ours.values, theirs.values, _tolerance(record.kind, theirs))
+                _inputs_unchanged(ours, "forward")
+                for k, (y, z) in enumerate(zip(ours.outputs, theirs.outputs, strict=True)):
+                    if y.requires_grad != z.requires_grad:
+                        raise AssertionError(
+                            f"output {k} has requires_grad={y.requires_grad}, in PyTorch {z.requires_grad}"
+                        )
+                    _compare_aliasing(k, ours, theirs)
+            count += 1
     assert count, f"{record.name} has no samples"
 
 
@@ -246,48 +273,45 @@ def check_gradient(record: OpRecord) -> None:
     reference, compared = Library("torch"), 0
     for sample, name in cases(record):
         for dtype in dtypes_of(sample):
-            where = f"{name} in {dtype or 'its own dtypes'}, gradient"
-            ours, theirs = Call(OURS, record, sample, dtype), Call(reference, record, sample, dtype)
-            if not any(z.requires_grad for z in theirs.outputs):
-                continue
-            found, expected = ours.backward(), theirs.backward()
-            wanted = [i for i, x in enumerate(ours.leaves) if x.requires_grad]
-            for n, i in enumerate(wanted):
-                compared += 1
-                there = f"{where} of tensor {i}"
-                if expected[i] is not None or found[i] is not None:
-                    _compare(there, found[i], expected[i], "exact" if record.kind == "exact" else "gradient")
-                if len(wanted) > 1:
-                    alone = Call(OURS, record, sample, dtype, wanted=[n])
-                    _compare(f"{there}, wanted alone", alone.backward()[i], found[i], "exact")
-            _inputs_unchanged(where, ours, "backward")
-            _gradients_own_their_memory(where, ours, found)
+            with about(f"{name} in {dtype or 'its own dtypes'}"):
+                ours, theirs = Call(OURS, record, sample, dtype), Call(reference, record, sample, dtype)
+                if not any(z.requires_grad for z in theirs.outputs):
+                    continue
+                found, expected = ours.backward(), theirs.backward()
+                tolerance = _tolerance("exact" if record.kind == "exact" else "gradient", theirs)
+                wanted = [i for i, x in enumerate(ours.leaves) if x.requires_grad]
+                for n, i in enumerate(wanted):
+                    _compare(f"gradient of tensor {i}", found[i], expected[i], tolerance)
+                    if len(wanted) > 1:
+                        alone = Call(OURS, record, sample, dtype, wanted=[n]).backward()
+                        _compare(f"gradient of tensor {i}, wanted alone", alone[i], found[i], EXACT)
+                    compared += 1
+                _inputs_unchanged(ours, "backward")
+                _gradients_own_their_memory(ours, found)
     assert compared, f"{record.name}: no sample compares a gradient"
 
 
 def check_finite_differences(record: OpRecord) -> None:
     """`gradcheck` at every sample where finite differences apply; there must be one."""
-    checked = 0
-    reasons = []
+    checked, reasons = 0, []
+    function = OURS.function(record)
     for sample, name in cases(record):
         if dtypes_of(sample) == [None]:
             continue
-        call = Call(OURS, record, sample, "float64")
-        if not any(y.requires_grad for y in call.outputs):
-            continue
-        function = OURS.function(record)
+        with about(f"{name} in float64"):
+            call = Call(OURS, record, sample, "float64")
+            if call.precision != "float64" or not any(y.requires_grad for y in call.outputs):
+                continue
 
-        def run(*leaves: Any, call: Call = call, function: Callable[..., Any] = function) -> Any:
-            return [y for y in _flat(function(*call.args, **call.kwargs)) if isinstance(y, Tensor)]
+            def run(*leaves: Any, call: Call = call) -> Any:
+                return [y for y in _flat(function(*call.args, **call.kwargs)) if isinstance(y, Tensor)]
 
-        run.__qualname__ = record.name
-        try:
-            gradcheck(run, call.leaves)
-            checked += any(x.numel() for x in call.differentiable)
-        except UnsuitableInput as reason:
-            reasons.append(str(reason))
-        except (GradcheckError, ValueError) as error:
-            raise AssertionError(f"{name}: {error}") from None
+            run.__qualname__ = record.name
+            try:
+                gradcheck(run, call.leaves)
+                checked += any(x.requires_grad and x.numel() for x in call.leaves)
+            except UnsuitableInput as reason:
+                reasons.append(str(reason))
     assert checked, f"{record.name}: finite differences apply to no sample: {reasons}"
 
 
@@ -295,22 +319,22 @@ def check_errors(record: OpRecord) -> None:
     """What PyTorch refuses is refused, with the same class of error or a subclass, and in the record's words."""
     reference = Library("torch")
     for sample, name in cases(record, "errors"):
-        try:
-            Call(reference, record, sample, None)
-        except Exception as error:
-            theirs: Exception | None = error
-        else:
-            theirs = None
-        if not isinstance(theirs, sample.error):
-            raise AssertionError(f"{name}: PyTorch raises {theirs!r}, the record says {sample.error.__name__}")
-        try:
-            result: Any = Call(OURS, record, sample, None).result
-        except Exception as error:
-            result = error
-        if not isinstance(result, sample.error):
-            raise AssertionError(f"{name}: expected {sample.error.__name__} as in PyTorch, got {result!r}")
-        if not re.search(sample.match, str(result)):
-            raise AssertionError(f"{name}: the message is {str(result)!r}, expected to match {sample.match!r}")
+        with about(name):
+            theirs, ours = _outcome(reference, record, sample), _outcome(OURS, record, sample)
+            if not isinstance(theirs, sample.error):
+                raise AssertionError(f"the record says {sample.error.__name__}, but PyTorch gives {theirs!r}")
+            if not isinstance(ours, sample.error):
+                raise AssertionError(f"expected {sample.error.__name__} as in PyTorch, got {ours!r}")
+            if not re.search(sample.match, str(ours)):
+                raise AssertionError(f"the message is {str(ours)!r}, expected to match {sample.match!r}")
+
+
+def _outcome(library: Library, record: OpRecord, sample: Sample) -> Any:
+    """The result of a call, or the error that it raised."""
+    try:
+        return Call(library, record, sample, None).result
+    except Exception as error:
+        return error
 
 
 def ops_run_backward(record: OpRecord) -> set[type]:
@@ -334,54 +358,53 @@ def ops_run_backward(record: OpRecord) -> set[type]:
 # ---- comparing -------------------------------------------------------------------------------------------------------
 
 
-def _compare(where: str, got: Any, expected: Any, kind: str) -> None:
-    """AssertionError unless two results are alike: arrays within tolerance, everything else equal."""
+def _tolerance(kind: str, call: Call) -> tuple[float, float]:
+    return EXACT if kind == "exact" else TOLERANCE[kind, call.precision]
+
+
+def _compare(what: str, got: Any, expected: Any, tolerance: tuple[float, float]) -> None:
+    """AssertionError unless two results are alike: floating arrays and numbers within tolerance, all else equal."""
     if isinstance(expected, (tuple, dict)):
         keys = expected.keys() if isinstance(expected, dict) else range(len(expected))
         if type(got) is not type(expected) or len(got) != len(expected):
-            raise AssertionError(f"{where}: got {got!r}, PyTorch gives {expected!r}")
+            raise AssertionError(f"{what}: got {got!r}, PyTorch gives {expected!r}")
         for k in keys:
-            _compare(f"{where}, result {k}", got[k], expected[k], kind)
-    elif isinstance(got, np.ndarray) and isinstance(expected, np.ndarray):
-        rtol, atol = EXACT if kind == "exact" else TOLERANCE.get((kind, expected.dtype.name), EXACT)
-        found = difference(got, expected, rtol, atol, equal_nan=True)
+            _compare(f"{what} {k}", got[k], expected[k], tolerance)
+    elif type(got) is not type(expected):
+        raise AssertionError(f"{what}: got {got!r}, PyTorch gives {expected!r}")
+    elif isinstance(expected, (np.ndarray, float)):
+        found = difference(np.asarray(got), np.asarray(expected), *tolerance, equal_nan=True)
         if found:
-            raise AssertionError(f"{where}: {found}")
-    elif type(got) is not type(expected) or not _equal(got, expected, kind):
-        raise AssertionError(f"{where}: got {got!r}, PyTorch gives {expected!r}")
+            raise AssertionError(f"{what}: {found}")
+    elif got != expected:
+        raise AssertionError(f"{what}: got {got!r}, PyTorch gives {expected!r}")
 
 
-def _equal(got: Any, expected: Any, kind: str) -> bool:
-    if isinstance(expected, float) and kind != "exact":
-        return difference(np.asarray(got), np.asarray(expected), *TOLERANCE[kind, "float32"], equal_nan=True) is None
-    return bool(got == expected)
-
-
-def _compare_aliasing(where: str, k: int, ours: Call, theirs: Call) -> None:
+def _compare_aliasing(k: int, ours: Call, theirs: Call) -> None:
     """An output shares memory with an input exactly where PyTorch's does; then they share the version counter too."""
     y, z = ours.outputs[k], theirs.outputs[k]
     for i, (x, w) in enumerate(zip(ours.leaves, theirs.leaves, strict=True)):
         shared = np.shares_memory(y._array, x._array)
         if shared != np.shares_memory(theirs.library.array(z), theirs.library.array(w)):
             does, other = ("shares", "does not") if shared else ("does not share", "does")
-            raise AssertionError(f"{where}: output {k} {does} memory with tensor {i}, in PyTorch it {other}")
+            raise AssertionError(f"output {k} {does} memory with tensor {i}, in PyTorch it {other}")
         if shared and y._memory is not x._memory:
-            raise AssertionError(f"{where}: output {k} shares memory with tensor {i}, but not its version counter")
+            raise AssertionError(f"output {k} shares memory with tensor {i}, but not its version counter")
 
 
-def _inputs_unchanged(where: str, call: Call, by: str) -> None:
+def _inputs_unchanged(call: Call, by: str) -> None:
     for i, (x, kept) in enumerate(zip(call.leaves, call.before, strict=True)):
         if not _same_bytes(x._array, kept):
-            raise AssertionError(f"{where}: {by} changed tensor {i}")
+            raise AssertionError(f"{by} changed tensor {i}")
 
 
-def _gradients_own_their_memory(where: str, call: Call, gradients: list[Any]) -> None:
+def _gradients_own_their_memory(call: Call, gradients: list[Any]) -> None:
     """A `.grad` that shared memory with anything else would change it at the next accumulation."""
     others = [x._array for x in call.leaves] + [y._array for y in call.outputs] + call.cotangents
     for i, g in enumerate(gradients):
         rest = [h for j, h in enumerate(gradients) if j != i and h is not None]
         if g is not None and any(np.shares_memory(g, other) for other in others + rest):
-            raise AssertionError(f"{where}: the gradient of tensor {i} shares memory with another array")
+            raise AssertionError(f"the gradient of tensor {i} shares memory with another array")
 
 
 def _same_bytes(a: Any, b: Any) -> bool:

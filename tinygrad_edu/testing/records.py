@@ -17,7 +17,8 @@ class Sample:
     """One call: arguments in which arrays (also inside lists and tuples) stand for tensors.
 
     Floating arrays are the differentiable inputs; the checks cast them to the dtype being tested. Strides are kept, so
-    `x.T` is a non-contiguous input. A dtype is written as a `DType`.
+    `x.T` is a non-contiguous input. An array that is used twice is one tensor used twice. A dtype is written as a
+    `DType`, and a floating array that must not require grad as a `Constant`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -41,6 +42,16 @@ class DType:
     """A dtype by name, given to each library in its own form."""
 
     name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A floating array given as a tensor that does not require grad."""
+
+    array: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Constant({_short(self.array)})"
 
 
 @dataclass(frozen=True)
