@@ -364,7 +364,8 @@ def _from_sublists(arguments: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
 def _sum_of_products(operands: list[Tensor], labels: list[list[str]], output: list[str]) -> Tensor:
     """Sum of the products of operands whose dimensions carry labels, over the labels that the output lacks."""
     sizes: dict[str, int] = {}
-    for i, (x, label) in enumerate(zip(operands, labels, strict=True)):
+    for i in range(len(operands)):
+        operands[i], labels[i] = x, label = _diagonals(i, operands[i], labels[i])
         for name, n in zip(label, x._array.shape, strict=True):
             if sizes.setdefault(name, n) == 1:
                 sizes[name] = n
@@ -374,7 +375,7 @@ def _sum_of_products(operands: list[Tensor], labels: list[list[str]], output: li
                     f"not broadcast with size {sizes[name]} seen before"
                 )
     for i, (x, label) in enumerate(zip(operands, labels, strict=True)):
-        operands[i], labels[i] = _without_broadcast(*_diagonals(i, x, label), sizes)
+        operands[i], labels[i] = _without_broadcast(x, label, sizes)
     for i, label in enumerate(labels):  # what no one else needs is summed at once
         others = {*output, *(name for other in labels[:i] + labels[i + 1 :] for name in other)}
         alone = [d for d, name in enumerate(label) if name not in others]

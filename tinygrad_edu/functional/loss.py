@@ -34,6 +34,14 @@ def _require_reduction(name: str, reduction: str, *others: str) -> None:
         raise ValueError(f"{name}: {reduction} is not a valid value for reduction; use one of {allowed}")
 
 
+def _require_constant(name: str, argument: str, x: Tensor | None) -> None:
+    if x is None:
+        return
+    require_tensor(name, argument, x)
+    if x.requires_grad:
+        raise RuntimeError(f"{name} is not differentiable with respect to '{argument}'; pass {argument}.detach()")
+
+
 # ---- classes ---------------------------------------------------------------------------------------------------------
 
 
@@ -107,7 +115,7 @@ def _check_class_arguments(name: str, input: Tensor, target: Tensor, weight: Ten
         raise ValueError(f"{name}: expected an input of 1 or more dimensions, (C), (N, C) or (N, C, d1, ...), got ()")
     if weight is None:
         return
-    require_tensor(name, "weight", weight)
+    _require_constant(name, "weight", weight)
     classes = input._array.shape[min(1, input._array.ndim - 1)]
     if weight._array.shape != (classes,):
         raise RuntimeError(
@@ -119,8 +127,6 @@ def _check_class_arguments(name: str, input: Tensor, target: Tensor, weight: Ten
             f"{name}: expected weight of the dtype of input, {input.dtype.name}, got {weight.dtype.name}; convert it "
             "with .to(dtype)"
         )
-    if weight.requires_grad:
-        raise RuntimeError(f"{name} is not differentiable with respect to argument 'weight'; pass weight.detach()")
 
 
 def _class_rows(name: str, input: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Any]:
@@ -140,7 +146,10 @@ def _class_rows(name: str, input: Tensor, target: Tensor, ignore_index: int) -> 
                 f"{name}: expected input batch_size ({x[0]}) to match target batch_size ({t.shape[0]}); input has "
                 f"shape {x}, target {t.shape}"
             )
-        raise RuntimeError(f"{name}: expected target of shape {expected} for input of shape {x}, got {t.shape}")
+        raise RuntimeError(
+            f"{name}: expected target of shape {expected} for input of shape {x}, got {t.shape}"
+            + ("; targets that are probabilities must have a floating dtype" if t.shape == x else "")
+        )
     outside = ((t < 0) | (t >= classes)) & (t != ignore_index)
     if outside.any():
         position = tuple(int(i[0]) for i in outside.nonzero())
@@ -247,7 +256,7 @@ def binary_cross_entropy(
 
     RuntimeError: an input outside 0 .. 1. Logarithms below -100 count as -100.
     """
-    _check_binary("binary_cross_entropy", input, target, reduction)
+    _check_binary("binary_cross_entropy", input, target, reduction, weight=weight)
     x = input._array
     if target._array.dtype != x.dtype:
         raise RuntimeError(
@@ -275,23 +284,27 @@ def binary_cross_entropy_with_logits(
 
     weight: a factor per element, pos_weight: a factor of the term of target 1; both are broadcast.
     """
-    _check_binary("binary_cross_entropy_with_logits", input, target, reduction)
+    _check_binary("binary_cross_entropy_with_logits", input, target, reduction, weight=weight, pos_weight=pos_weight)
     x, t = promote(input, target)
     losses = apply(ops.BinaryCrossEntropyWithLogits, x, t, pos_weight)
     return _reduced(losses if weight is None else mul(losses, weight), reduction)
 
 
-def _check_binary(name: str, input: Tensor, target: Tensor, reduction: str) -> None:
+def _check_binary(name: str, input: Tensor, target: Tensor, reduction: str, **constants: Tensor | None) -> None:
     _require_reduction(name, reduction)
+    for argument, x in constants.items():
+        _require_constant(name, argument, x)
     require_tensor(name, "input", input)
     require_tensor(name, "target", target)
     if input._array.shape != target._array.shape:
         raise ValueError(
             f"{name}: target size {tuple(target.shape)} must be the same as input size {tuple(input.shape)}"
         )
-    for argument, x in ("input", input), ("target", target):
-        if x._array.dtype.kind != "f":
-            raise RuntimeError(f"{name}: expected a floating {argument}, got {x.dtype.name}; convert it with .float()")
+    for argument, given in ("input", input), ("target", target):
+        if given._array.dtype.kind != "f":
+            raise RuntimeError(
+                f"{name}: expected a floating {argument}, got {given.dtype.name}; convert it with .float()"
+            )
 
 
 def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:

@@ -18,30 +18,28 @@ class CrossEntropy(Op):
     @staticmethod
     def forward(xp, x, target, weight, *, ignore_index, label_smoothing):
         n, classes = x.shape
-        counts = (target != ignore_index).astype(x.dtype)
-        t = xp.where(target == ignore_index, 0, target)
+        counts = target != ignore_index
+        t = xp.where(counts, target, 0)
         w = xp.ones(classes, x.dtype) if weight is None else weight
-        on_target = counts * w[t] * (1 - label_smoothing)  # the factor of nll[t]
-        on_each = counts * (label_smoothing / classes)  # and that of w[c] nll[c]
-
         shifted = x - x.max(axis=1, keepdims=True, initial=-xp.inf)
         e = xp.exp(shifted)
         total = e.sum(axis=1)
         log_total = xp.log(total)
-        y = on_target * (log_total - shifted[xp.arange(n), t])
+        y = (1 - label_smoothing) * w[t] * (log_total - shifted[xp.arange(n), t])
         if label_smoothing:
-            y = y + on_each * (log_total * w.sum() - shifted @ w)
-        return xp.where(counts == 0, 0, y), (e, total, t, w, on_target, on_each if label_smoothing else None)
+            y = y + label_smoothing / classes * (w.sum() * log_total - shifted @ w)
+        return xp.where(counts, y, 0), (e, total, t, counts, w, label_smoothing)
 
     @staticmethod
     def backward(xp, saved, gy):
-        e, total, t, w, on_target, on_each = saved
-        g_target = gy * on_target
-        if on_each is None:
-            gx = e * (g_target / total)[:, None]
-        else:
-            g_each = gy * on_each
+        e, total, t, counts, w, label_smoothing = saved
+        g = xp.where(counts, gy, 0)
+        g_target = g * (1 - label_smoothing) * w[t]  # the factor of nll[t]
+        if label_smoothing:
+            g_each = g * (label_smoothing / w.size)  # and that of w[c] nll[c]
             gx = e * ((g_target + g_each * w.sum()) / total)[:, None] - g_each[:, None] * w
+        else:
+            gx = e * (g_target / total)[:, None]
         return subtract_at(xp, gx, t, g_target), None, None
 
 
@@ -56,15 +54,16 @@ class Nll(Op):
     @staticmethod
     def forward(xp, x, target, weight, *, ignore_index):
         n, classes = x.shape
-        counts = (target != ignore_index).astype(x.dtype)
-        t = xp.where(target == ignore_index, 0, target)
-        on_target = counts if weight is None else counts * weight[t]
-        return xp.where(counts == 0, 0, -on_target * x[xp.arange(n), t]), (t, on_target, classes)
+        counts = target != ignore_index
+        t = xp.where(counts, target, 0)
+        w = xp.ones(classes, x.dtype) if weight is None else weight
+        return xp.where(counts, -w[t] * x[xp.arange(n), t], 0), (t, counts, w)
 
     @staticmethod
     def backward(xp, saved, gy):
-        t, on_target, classes = saved
-        return subtract_at(xp, xp.zeros((len(t), classes), gy.dtype), t, gy * on_target), None, None
+        t, counts, w = saved
+        g = xp.where(counts, gy, 0)
+        return subtract_at(xp, xp.zeros((t.size, w.size), gy.dtype), t, g * w[t]), None, None
 
 
 def subtract_at(xp, x, column, values):
@@ -133,7 +132,7 @@ class BinaryCrossEntropyWithLogits(Op):
         return (
             lambda: gy * (s - t if p is None else (p * t + 1 - t) * s - p * t),
             lambda: gy * (-x if p is None else -x - (p - 1) * log_sigmoid(xp, x)),
-            lambda: gy * -t * log_sigmoid(xp, x),
+            None,
         )
 
 
