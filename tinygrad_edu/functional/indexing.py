@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..autograd.modes import is_grad_enabled
+from ..backend.device import quiet
 from ..dispatch import apply
 from ..ops import indexing as ops
 from .arguments import cast, dim_index, require_tensor
@@ -20,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class Place:
-    """What `x[index]` means: first a view (`basic`: integers, slices and new axes), then arrays that pick from it.
+    """What `x[index]` means: a view of x (`basic`: integers, slices and new axes), then arrays that pick from the view.
 
-    The arrays (`indices`, integer Tensors or arrays) belong to the dimensions `axes` of the view. As in PyTorch, an
-    integer is part of the view, also beside arrays, and a mask stands for the positions where it is true.
+    The arrays (`indices`, integer Tensors or arrays) belong to the axes `axes` of the view. As in PyTorch, an integer
+    is part of the view also beside arrays, and a mask stands for the positions where it is true.
     """
 
     def __init__(self, input: Tensor, index: Any) -> None:
@@ -31,83 +33,78 @@ class Place:
         entries = [_entry(input, e) for e in (index if isinstance(index, tuple) else (index,))]
         used = sum(_consumed(e) for e in entries)
         if used > len(shape):
-            if not shape:
-                raise IndexError(
-                    "invalid index of a 0-dim tensor. Use `tensor.item()` to convert a 0-dim tensor to a number"
-                )
-            raise IndexError(f"too many indices for tensor of dimension {len(shape)}: got {used}")
+            raise IndexError(
+                f"too many indices for tensor of dimension {len(shape)}: got {used}"
+                if shape
+                else "invalid index of a 0-dim tensor. Use `tensor.item()` to convert a 0-dim tensor to a number"
+            )
         basic: list[Any] = []
-        self.axes: list[int] = []
+        axes: list[int] = []
         self.indices: list[Any] = []
-        dim = axis = 0  # the dimension of the input, and the axis of the view, that the next entry belongs to
-        seen_ellipsis = False
+        dim = axis = 0  # the dimension of x, and the axis of the view, that the next entry belongs to
         for e in entries:
-            if e is Ellipsis:
-                skipped = 0 if seen_ellipsis else len(shape) - used
-                seen_ellipsis = True
-                basic += [slice(None)] * skipped
-                dim, axis = dim + skipped, axis + skipped
-            elif e is None:
+            if e is None:
                 basic.append(None)
                 axis += 1
+            elif e is Ellipsis:
+                whole, used = len(shape) - used, len(shape)  # a second Ellipsis stands for nothing
+                basic += [slice(None)] * whole
+                dim, axis = dim + whole, axis + whole
             elif isinstance(e, int):
-                n = shape[dim]
-                if not -n <= e < n:
-                    raise IndexError(f"index {e} is out of bounds for dimension {dim} with size {n}")
-                basic.append(e % n)
+                basic.append(_inside(e, shape[dim], dim))
                 dim += 1
             elif isinstance(e, slice):
                 basic.append(_forward_slice(e, shape[dim]))
                 dim, axis = dim + 1, axis + 1
+            elif _consumed(e) == 0:  # x[True] has a new dimension of size 1, x[False] an empty one
+                basic.append(None)
+                axes.append(axis)
+                self.indices.append(input._xp.zeros(int(_array(e)), np.int64))
+                axis += 1
             else:
-                is_mask = _array(e).dtype.kind == "b"
-                picks = _positions(e, shape, dim) if is_mask else [_checked(e, shape, dim)]
-                if is_mask and _array(e).ndim == 0:  # x[True] adds a dimension of size 1, x[False] an empty one
-                    basic.append(None)
-                    picks = [input._xp.zeros(int(_array(e)), np.int64)]
-                    dim -= 1
-                else:
-                    basic += [slice(None)] * len(picks)
-                self.axes += range(axis, axis + len(picks))
+                picks = _positions(e, shape, dim) if _is_mask(e) else [_checked(e, shape, dim)]
+                basic += [slice(None)] * len(picks)
+                axes += range(axis, axis + len(picks))
                 self.indices += picks
                 dim, axis = dim + len(picks), axis + len(picks)
-        if self.indices:
-            self.shape = _common_shape(self.indices)
-        self.basic = None if all(b == slice(None) for b in basic) else (*basic, ...)
+        self.axes = tuple(axes)
+        self.basic = (*basic, ...)
+        self._whole = all(b == slice(None) for b in basic)  # the view is all of x
+        self._shape = _common_shape(self.indices) if axes else ()
+
+    def view(self, input: Tensor) -> Tensor:
+        """The view of x; x itself where the arrays pick from all of it."""
+        return input if self.indices and self._whole else apply(ops.Slice, input, place=self.basic)
 
     def of(self, input: Tensor) -> Tensor:
         """x[index]."""
-        if self.basic is not None or not self.indices:
-            input = apply(ops.Slice, input, place=self.basic or (...,))
+        view = self.view(input)
+        return apply(ops.Index, view, *self.indices, axes=self.axes) if self.indices else view
+
+    def replaced(self, input: Tensor, value: Tensor, accumulate: bool = False) -> Tensor:
+        """A copy of x with x[index] = value, or with accumulate=True x[index] += value."""
+        view = self.view(input)
+        value = _spread(value, self._picked_shape(view._array.shape))
         if self.indices:
-            input = apply(ops.Index, input, *self.indices, axes=tuple(self.axes))
-        return input
-
-    def picked_shape(self, view_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of what the arrays pick from a view of this shape."""
-        rest = [n for i, n in enumerate(view_shape) if i not in self.axes]
-        first = ops.first_index_axis(self.axes)
-        return (*rest[:first], *self.shape, *rest[first:])
-
-    def replaced(self, input: Tensor, value: Tensor) -> Tensor:
-        """A copy of x with x[index] = value."""
-        view = input if self.basic is None else apply(ops.Slice, input, place=self.basic)
-        if not self.indices:
-            value = _spread(value, view._array.shape)
-        else:
-            value = _spread(value, self.picked_shape(view._array.shape))
-            value = apply(ops.IndexPut, view, value, *self.indices, axes=tuple(self.axes))
-        return value if self.basic is None else apply(ops.SliceScatter, input, value, place=self.basic)
+            value = apply(ops.IndexAdd if accumulate else ops.IndexPut, view, value, *self.indices, axes=self.axes)
+        return value if view is input else apply(ops.SliceScatter, input, value, place=self.basic)
 
     def write(self, array: Any, value: Any) -> None:
-        """x[index] = value, straight into the array."""
-        view = array if self.basic is None else array[self.basic]
-        where = ops.on_axes(view.ndim, self.axes, [_array(i) for i in self.indices]) if self.indices else (...,)
+        """x[index] = value, a number or an array, straight into the array."""
+        view = array[self.basic]
+        picked = ops.on_axes(view.ndim, self.axes, [_array(i) for i in self.indices])
         try:
-            view[where] = value
+            with quiet:
+                view[(*picked, ...)] = value
         except ValueError:
-            shape = self.picked_shape(view.shape) if self.indices else view.shape
-            raise RuntimeError(_does_not_fit(value.shape, shape)) from None
+            raise RuntimeError(_does_not_fit(value.shape, self._picked_shape(view.shape))) from None
+
+    def _picked_shape(self, view_shape: tuple[int, ...]) -> tuple[int, ...]:
+        if not self.indices:
+            return view_shape
+        rest = [n for i, n in enumerate(view_shape) if i not in self.axes]
+        first = ops.first_index_axis(self.axes)
+        return (*rest[:first], *self._shape, *rest[first:])
 
 
 def _entry(input: Tensor, e: Any) -> Any:
@@ -126,7 +123,7 @@ def _entry(input: Tensor, e: Any) -> Any:
             )
         e = input._xp.asarray(e, dtype=np.int64 if len(e) == 0 else None)
     array = _array(e)
-    if array.dtype.kind != "b" and array.dtype not in (np.int64, np.int32):
+    if array.dtype not in (np.bool_, np.int64, np.int32):
         raise IndexError(
             f"tensors used as indices must be int64, int32 or bool tensors, got {array.dtype}; convert with .long(), "
             "or with .bool() if it is a mask"
@@ -144,8 +141,17 @@ def _consumed(entry: Any) -> int:
         return 0
     if isinstance(entry, (int, slice)):
         return 1
-    array = _array(entry)
-    return array.ndim if array.dtype.kind == "b" else 1
+    return _array(entry).ndim if _is_mask(entry) else 1
+
+
+def _is_mask(entry: Any) -> bool:
+    return _array(entry).dtype.kind == "b"
+
+
+def _inside(index: int, n: int, dim: int) -> int:
+    if not -n <= index < n:
+        raise IndexError(f"index {index} is out of bounds for dimension {dim} with size {n}")
+    return index % n
 
 
 def _forward_slice(s: slice, n: int) -> slice:
@@ -164,7 +170,7 @@ def _positions(mask: Any, shape: tuple[int, ...], dim: int) -> list[Any]:
                 f"The shape of the mask {list(array.shape)} at index {i} does not match the shape of the indexed "
                 f"tensor {list(shape)} at index {dim + i}"
             )
-    return list(array.nonzero()) if array.ndim else []
+    return list(array.nonzero())
 
 
 def _checked(index: Any, shape: tuple[int, ...], dim: int) -> Any:
@@ -173,13 +179,17 @@ def _checked(index: Any, shape: tuple[int, ...], dim: int) -> Any:
     return index
 
 
+class IndexOutOfRange(IndexError, RuntimeError):
+    """Both, since PyTorch raises now the one and now the other where an index is out of range."""
+
+
 def require_in_range(index: Any, size: int, dim: int, *, negative: bool = True) -> None:
-    """IndexError unless every element of the array `index` is an index of a dimension of this size."""
+    """IndexOutOfRange unless every element of the array `index` is an index of a dimension of this size."""
     if index.size:
         low, high = int(index.min()), int(index.max())
         if high >= size or low < (-size if negative else 0):
             wrong = high if high >= size else low
-            raise IndexError(f"index {wrong} is out of bounds for dimension {dim} with size {size}")
+            raise IndexOutOfRange(f"index {wrong} is out of bounds for dimension {dim} with size {size}")
 
 
 def _common_shape(indices: list[Any]) -> tuple[int, ...]:
@@ -251,21 +261,26 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """A copy with every element of the slices that index names along a dimension set to one value."""
     at = _index_argument("index_fill", input, dim, index)
-    shape = list(input._array.shape)
-    if shape:
-        shape[at] = index._array.size
-    return _on_vector(ops.IndexPut, input, expand(_scalar("index_fill", input, value), shape), index, at)
+    source = expand(_scalar("index_fill", input, value), _slices_shape(input, at, index))
+    return _on_vector(ops.IndexPut, input, source, index, at)
 
 
 def _on_vector(op: Any, input: Tensor, source: Tensor, index: Tensor, at: int) -> Tensor:
     """An op that writes slices named by a vector of indices."""
     if input._array.ndim:
         return apply(op, input, source, _vector(index), axes=(at,))
-    return reshape(apply(op, flatten(input), flatten(source), _vector(index), axes=(0,)), ())
+    return reshape(apply(op, flatten(input), source, _vector(index), axes=(0,)), ())
 
 
-def _vector(index: Tensor) -> Tensor:
-    return index if index._array.ndim else flatten(index)
+def _slices_shape(input: Tensor, at: int, index: Tensor) -> tuple[int, ...]:
+    """The shape of the slices that a vector of indices names."""
+    shape = input._array.shape
+    return (*shape[:at], index._array.size, *shape[at + 1 :])
+
+
+def _vector(x: Tensor) -> Tensor:
+    """A 0-d tensor as one of shape (1,), others as they are."""
+    return x if x._array.ndim else flatten(x)
 
 
 def _index_argument(name: str, input: Tensor, dim: int, index: Any) -> int:
@@ -289,12 +304,10 @@ def _require_same_dtype(name: str, input: Tensor, source: Tensor) -> None:
 
 def _slices(name: str, input: Tensor, at: int, index: Tensor, source: Tensor) -> Tensor:
     """The source, checked to be as many slices of the input as there are indices."""
-    expected = list(input._array.shape)
-    if expected:
-        expected[at] = index._array.size
-    if list(source._array.shape) != expected and not (source._array.size == index._array.size == math.prod(expected)):
+    expected, shape = _slices_shape(input, at, index), source._array.shape
+    if shape != expected and not (index._array.size == 1 and len(expected) == 1 and shape == ()):
         raise RuntimeError(
-            f"{name}(): source has shape {list(source.shape)}, expected {expected}: one slice along dimension {at} for "
+            f"{name}(): source has shape {list(shape)}, expected {list(expected)}: one slice along dimension {at} for "
             "each index"
         )
     return reshape(source, expected)
@@ -340,9 +353,9 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     index is out of range.
     """
     at = _gather_arguments("gather", input, dim, index)
-    if not input._array.ndim:
-        return reshape(apply(ops.Gather, flatten(input), _vector(index), axis=0), index.shape)
-    return apply(ops.Gather, input, _vector(index), axis=at)
+    if input._array.ndim and index._array.ndim:
+        return apply(ops.Gather, input, index, axis=at)
+    return reshape(apply(ops.Gather, _vector(input), _vector(index), axis=at), index.shape)
 
 
 def scatter(
@@ -360,6 +373,8 @@ def scatter(
     _scatter_source("scatter", input, index, src)
     if reduce not in (None, "add", "multiply"):
         raise RuntimeError(f"reduce argument must be either add or multiply, got {reduce!r}")
+    if reduce == "multiply" and is_grad_enabled() and (input.requires_grad or src.requires_grad):
+        raise RuntimeError("scatter(reduce='multiply') has no gradient; call it under no_grad() or on detach()")
     op = {None: ops.Scatter, "add": ops.ScatterAdd, "multiply": ops.ScatterMultiply}[reduce]
     return _scattered(op, input, at, index, src)
 
@@ -373,9 +388,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 
 
 def _scattered(op: Any, input: Tensor, at: int, index: Tensor, src: Tensor) -> Tensor:
-    if input._array.ndim:
-        return apply(op, input, _vector(index), _vector(src), axis=at)
-    return reshape(apply(op, flatten(input), _vector(index), _vector(src), axis=0), ())
+    return reshape(apply(op, _vector(input), _vector(index), _vector(src), axis=at), input.shape)
 
 
 def _gather_arguments(name: str, input: Tensor, dim: int, index: Any) -> int:
@@ -398,15 +411,8 @@ def _gather_arguments(name: str, input: Tensor, dim: int, index: Any) -> int:
                 f"{name}(): Size does not match at dimension {d} expected index {list(array.shape)} to be no larger "
                 f"than self {list(shape)} apart from dimension {at}"
             )
-    try:
-        require_in_range(array, shape[at], at, negative=False)
-    except IndexError as error:
-        raise _OutOfRange(str(error)) from None
+    require_in_range(array, shape[at], at, negative=False)
     return at
-
-
-class _OutOfRange(IndexError, RuntimeError):
-    """PyTorch raises RuntimeError where an index of gather or scatter is out of range."""
 
 
 def _scatter_source(name: str, input: Tensor, index: Tensor, src: Tensor) -> None:
@@ -460,13 +466,7 @@ def index_put(input: Tensor, indices: Sequence[Tensor], values: Tensor, accumula
             f"Index put requires the source and destination dtypes match, got {input.dtype} for the destination and "
             f"{values.dtype} for the source."
         )
-    place = Place(input, tuple(indices))
-    if not accumulate:
-        return place.replaced(input, values)
-    view = input if place.basic is None else apply(ops.Slice, input, place=place.basic)
-    values = _spread(values, place.picked_shape(view._array.shape))
-    result = apply(ops.IndexAdd, view, values, *place.indices, axes=tuple(place.axes))
-    return result if place.basic is None else apply(ops.SliceScatter, input, result, place=place.basic)
+    return Place(input, tuple(indices)).replaced(input, values, accumulate)
 
 
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:

@@ -212,7 +212,7 @@ def expand(input: Tensor, *size: Any) -> Tensor:
                 f"The expanded size of the tensor ({n}) must match the existing size ({have}) at non-singleton "
                 f"dimension {i}.  Target sizes: {list(new)}.  Tensor sizes: {list(old)}"
             )
-        target.append(have if n == -1 else n)
+        target.append(have if n == -1 and have is not None else n)
     if math.prod(target) == input._array.size:  # nothing is repeated
         return reshape(input, target)
     return apply(ops.Expand, input, shape=tuple(target))
@@ -342,7 +342,7 @@ def _sequence(name: str, tensors: Any) -> tuple[Tensor, ...]:
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors joined along a dimension; their other sizes must be equal.
 
-    As in PyTorch, tensors of shape (0,) are left out. RuntimeError: sizes that differ, a 0-d tensor.
+    As in PyTorch, a tensor of shape (0,) fits beside any other. RuntimeError: sizes that differ, a 0-d tensor.
     """
     given = _sequence("cat", tensors)
     if not given:
@@ -351,20 +351,22 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         if x._array.ndim == 0:
             raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated; use stack()")
     given = promote(*given)
-    joined = [x for x in given if x._array.shape != (0,)] or list(given[:1])
-    at = dim_index(dim, joined[0]._array.ndim)
-    first = joined[0]._array.shape
-    for x in joined[1:]:
+    first = next((x._array.shape for x in given if x._array.shape != (0,)), (0,))
+    at = dim_index(dim, len(first))
+    nothing = first[:at] + (0,) + first[at + 1 :]
+    for i, x in enumerate(given):
         shape = x._array.shape
+        if shape == (0,):
+            continue
         if len(shape) != len(first):
             raise RuntimeError(f"Tensors must have same number of dimensions: got {len(first)} and {len(shape)}")
         if shape[:at] + shape[at + 1 :] != first[:at] + first[at + 1 :]:
-            i = next(i for i, x in enumerate(given) if x._array.shape == shape)
             wrong = next(d for d in range(len(shape)) if d != at and shape[d] != first[d])
             raise RuntimeError(
                 f"Sizes of tensors must match except in dimension {at}. Expected size {first[wrong]} in dimension "
                 f"{wrong} but got size {shape[wrong]} for tensor number {i} in the list."
             )
+    joined = (reshape(x, nothing) if x._array.shape == (0,) else x for x in given)
     return apply(ops.Cat, *joined, axis=at)
 
 
@@ -505,7 +507,7 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     """In reverse order along the dimensions."""
     given = sizes(dims)
     axes = dim_indices(given, input._array.ndim) if given else ()
-    return apply(ops.Flip, input, axes=axes)
+    return apply(ops.Flip, input, axes=axes) if axes else apply(ops.Contiguous, input)
 
 
 def roll(input: Tensor, shifts: int | Sequence[int], dims: Dim = None) -> Tensor:
@@ -594,7 +596,9 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
         raise RuntimeError(f"maximum size for tensor at dimension {at} is {n} but size is {size}")
     if step <= 0:
         raise RuntimeError(f"step is {step} but must be > 0")
-    return apply(ops.Unfold, input if array.ndim else flatten(input), axis=at, size=size, step=step)
+    if not array.ndim:
+        return narrow(flatten(input), 0, 0, size)
+    return apply(ops.Unfold, input, axis=at, size=size, step=step)
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
@@ -650,7 +654,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     if value not in (None, 0):
-        raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
+        raise RuntimeError(f'Padding mode "{mode}" doesn\'t take in value argument')
     if not 1 <= len(pairs) <= 3 or ndim - len(pairs) not in (1, 2):
         raise NotImplementedError(
             "Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now: pad the last 1, 2 or 3 "
@@ -662,25 +666,31 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 
 
 def _pad_constant(input: Tensor, widths: list[tuple[int, int]], value: float) -> Tensor:
-    shape = input._array.shape
-    for i, ((before, after), n) in enumerate(zip(widths, shape, strict=True)):
-        if n + before + after < 0:
-            raise RuntimeError(
-                f"The input size {n}, plus negative padding {before} and {after}, resulted in a negative output size, "
-                f"which is invalid. Check dimension {i} of your input."
-            )
+    kept = [_kept(input, axis, *width) for axis, width in enumerate(widths)]
     if any(w < 0 for pair in widths for w in pair):
-        place = tuple(
-            slice(max(-before, 0), n - max(-after, 0), 1) for (before, after), n in zip(widths, shape, strict=True)
-        )
-        input = apply(indexing_ops.Slice, input, place=place)
+        input = apply(indexing_ops.Slice, input, place=tuple(slice(first, last) for first, last in kept))
     grown = tuple((max(before, 0), max(after, 0)) for before, after in widths)
     return apply(ops.Pad, input, widths=grown, value=value)
+
+
+def _kept(input: Tensor, axis: int, before: int, after: int) -> tuple[int, int]:
+    """The first and last (excluded) index of what negative padding leaves of a dimension."""
+    n = input._array.shape[axis]
+    first, last = max(-before, 0), n - max(-after, 0)
+    if last < first:
+        raise RuntimeError(
+            f"The input size {n}, plus negative padding {before} and {after}, resulted in a negative output size, "
+            f"which is invalid. Check dimension {axis} of your input."
+        )
+    return first, last
 
 
 def _pad_with_own(input: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
     """One dimension continued beyond its ends by its own elements."""
     n, xp = input._array.shape[axis], input._xp
+    first, last = _kept(input, axis, before, after)
+    if first == last:
+        raise RuntimeError(f"pad: nothing is left of dimension {axis} of size {n} that could continue it")
     at = xp.arange(-before, n + after)
     if mode == "reflect":
         if max(before, after) >= n:
@@ -697,5 +707,5 @@ def _pad_with_own(input: Tensor, axis: int, before: int, after: int, mode: str) 
                 f"Padding value causes wrapping around more than once: padding ({before}, {after}) at dimension {axis} "
                 f"of input {list(input.shape)}"
             )
-        at = at % n
+        at = first + (at - first) % (last - first)  # what is cut off does not come back at the other end
     return apply(indexing_ops.Index, input, at, axes=(axis,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -155,8 +156,9 @@ def searchsorted(
     if sequence.ndim == 1:
         found = xp.searchsorted(sequence, values, at_right)
     else:
-        rows = zip(sequence.reshape(-1, sequence.shape[-1]), values.reshape(-1, values.shape[-1]), strict=True)
-        found = xp.stack([xp.searchsorted(s, v, at_right) for s, v in rows]).reshape(values.shape)
+        n = math.prod(values.shape[:-1])
+        rows = zip(sequence.reshape(n, sequence.shape[-1]), values.reshape(n, values.shape[-1]), strict=True)
+        found = xp.asarray([xp.searchsorted(s, v, at_right) for s, v in rows]).reshape(values.shape)
     return sorted_sequence._result(xp.asarray(found, np.int32 if out_int32 else np.int64))
 
 
