@@ -122,7 +122,7 @@ class Node:
     def _check_unchanged(self) -> None:
         for version, count in self.versions:
             if version.count != count and any(
-                hasattr(s, "base") and id(owner(s)) == version.owner for s in self.saved or ()
+                hasattr(s, "strides") and id(owner(s)) == version.owner for s in self.saved or ()
             ):
                 raise RuntimeError(
                     f"a value that {self.op.name} ({self.location}) saved for backward was changed in place "
