@@ -66,6 +66,15 @@ def resolve(module: ModuleType, name: str) -> Any:
     return found
 
 
+def exists(module: ModuleType, name: str) -> bool:
+    """Whether there is an object under a dotted name."""
+    try:
+        resolve(module, name)
+    except AttributeError:
+        return False
+    return True
+
+
 # ---- calling either library with a sample ----------------------------------------------------------------------------
 
 
@@ -237,6 +246,16 @@ def _arrays(x: Any) -> Iterator[Any]:
 
 
 @contextmanager
+def raises(error: type[Exception]) -> Iterator[None]:
+    """Nothing else may happen inside."""
+    try:
+        yield
+    except error:
+        return
+    raise AssertionError(f"expected {error.__name__}, but nothing was raised")
+
+
+@contextmanager
 def about(where: str) -> Iterator[None]:
     """Add to any error the record and the sample at which it happened."""
     try:
@@ -313,6 +332,39 @@ def check_finite_differences(record: OpRecord) -> None:
             except UnsuitableInput as reason:
                 reasons.append(str(reason))
     assert checked, f"{record.name}: finite differences apply to no sample: {reasons}"
+
+
+def has_in_place_form(record: OpRecord) -> bool:
+    """Whether there is a method such as `add_` for the record's function `add`."""
+    return record.ours is None and hasattr(Tensor, f"{record.name}_")
+
+
+def check_in_place(record: OpRecord) -> None:
+    """`x.add_(...)` writes what `add(x, ...)` gives into x, with the same gradients, or refuses what does not fit."""
+    change, written = getattr(Tensor, f"{record.name}_"), 0
+    for sample, name in cases(record):
+        if not sample.args or not isinstance(sample.args[0], np.ndarray):
+            continue
+        for dtype in dtypes_of(sample):
+            with about(f"{name} in {dtype or 'its own dtypes'}, in place"):
+                plain, changed = Call(OURS, record, sample, dtype), Call(OURS, record, sample, dtype)
+                x, y = changed.args[0].clone(), plain.result
+                memory = x._array
+                if y.shape != x.shape or y.dtype.category > x.dtype.category:
+                    with raises(RuntimeError):
+                        change(x, *changed.args[1:], **changed.kwargs)
+                    _compare("a tensor that could not be changed", x._array, plain.before[0], EXACT)
+                    continue
+                result = change(x, *changed.args[1:], **changed.kwargs)
+                assert result is x and x._array is memory and x._version == 1, "not written into the tensor"
+                y = y.to(x.dtype)
+                # Not to the last bit: NumPy rounds differently where the copy has other strides.
+                _compare("result", x._array, y._array, _tolerance(record.kind, plain))
+                plain.outputs, changed.outputs = [y], [x]
+                for i, (g, h) in enumerate(zip(changed.backward(), plain.backward(), strict=True)):
+                    _compare(f"gradient of tensor {i}", g, h, _tolerance("gradient", plain))
+                written += 1
+    assert written, f"{record.name}_: no sample can be written in place"
 
 
 def check_errors(record: OpRecord) -> None:
