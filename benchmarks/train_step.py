@@ -1,11 +1,11 @@
 """Time of one training step of GPT, ours beside PyTorch's: same weights, same batches, stepped in turn.
 
-Every contestant is a process of its own; the processes take turns, one step each, so that a change of the machine's
-speed meets all of them. A round counts only if other work used less than 6 % of the machine during it. A step is
-forward, backward, clipping to norm 1 and AdamW.
+Every contestant is a process of its own; the processes take turns of at least half a second, so that a change of the
+machine's speed meets all of them. A round counts only if other work used less than 6 % of the machine during it. A step
+is forward, backward, clipping to norm 1 and AdamW.
 
     python benchmarks/train_step.py                        # all shapes, ours and PyTorch eager
-    python benchmarks/train_step.py --shapes laptop --rounds 60 --contestants ours torch torch-compile
+    python benchmarks/train_step.py --shapes laptop --steps 60 --contestants ours torch torch-compile
 
 Prints a table and writes benchmarks/results/train_step.json.
 """
@@ -92,7 +92,7 @@ def torchs(shape: str, weights: str, compiled: bool) -> Callable[[int], float]:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        return float(loss)
+        return loss.item()
 
     return step
 
@@ -101,42 +101,44 @@ def work(contestant: str, shape: str, weights: str) -> None:
     """The life of a contestant's process: make the step that each line of standard input asks for."""
     step = ours(shape, weights) if contestant == "ours" else torchs(shape, weights, contestant == "torch-compile")
     for line in sys.stdin:
-        cpu, start = time.process_time(), time.perf_counter()
+        start = time.perf_counter()
         loss = step(int(line))
-        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        print(json.dumps({"seconds": seconds, "cpu": cpu, "loss": loss, "peak_kb": usage.ru_maxrss}), flush=True)
+        seconds = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(json.dumps({"seconds": seconds, "loss": loss, "peak_kb": peak}), flush=True)
 
 
 class Contestant:
-    """A process that makes a step when asked."""
+    """A process that makes training steps when asked."""
 
     def __init__(self, name: str, shape: str, weights: str, threads: int) -> None:
         counts = {key: str(threads) for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
         self.name = name
-        self.seconds: list[float] = []
-        self.losses: list[float] = []
+        self.seconds: list[float] = []  # of the counted steps
+        self.losses: list[float] = []  # of all steps
         self.peak_mb = 0.0
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--work", name, shape, weights],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **counts},
         )  # fmt: skip
 
-    def step(self, number: int) -> tuple[float, float, float]:
-        """Seconds, CPU seconds and share of the machine that others used, for one step."""
+    def step(self) -> float:
+        """Make the next step and return its seconds."""
         assert self.process.stdin and self.process.stdout
-        before, start = machine_busy(), time.perf_counter()
-        self.process.stdin.write(f"{number}\n")
+        self.process.stdin.write(f"{len(self.losses)}\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
             raise SystemExit(f"{self.name} ended with status {self.process.wait()}; its error is printed above")
         answer = json.loads(line)
-        elapsed = time.perf_counter() - start
-        others = max(0.0, machine_busy() - before - answer["cpu"]) / (elapsed * (os.cpu_count() or 1))
         self.losses.append(answer["loss"])
         self.peak_mb = answer["peak_kb"] / 1024
-        return answer["seconds"], answer["cpu"], others
+        return answer["seconds"]
+
+    def cpu_seconds(self) -> float:
+        """CPU time that the process has used so far."""
+        fields = _read(f"/proc/{self.process.pid}/stat").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
     def end(self) -> None:
         assert self.process.stdin
@@ -146,16 +148,30 @@ class Contestant:
 
 def machine_busy() -> float:
     """CPU seconds that all processes have used since the start of the machine; 0 where the system does not tell."""
-    try:
-        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-    except OSError:
+    fields = _read("/proc/stat").split("\n", 1)[0].split()[1:]
+    if not fields:
         return 0.0
     user, nice, system, _idle, _iowait, irq, softirq, steal = (int(f) for f in fields[:8])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(shape: str, names: list[str], rounds: int, warm_up: int, threads: int, patience: int) -> dict[str, Any]:
-    """Step the contestants in turn until `rounds` quiet rounds are counted, or patience * rounds are made."""
+def visit(contestant: Contestant, everyone: list[Contestant], at_least: float) -> tuple[list[float], float]:
+    """Steps of one contestant for `at_least` seconds: their times, and the share of the machine that others used.
+
+    The system counts CPU time in ticks of 10 ms, so a single short step cannot be judged.
+    """
+    time.sleep(0.1)  # the threads of the one before have stopped spinning by then
+    busy, cpu, start = machine_busy(), sum(c.cpu_seconds() for c in everyone), time.perf_counter()
+    seconds = []
+    while not seconds or sum(seconds) < at_least:
+        seconds.append(contestant.step())
+    elapsed = time.perf_counter() - start
+    others = machine_busy() - busy - (sum(c.cpu_seconds() for c in everyone) - cpu)
+    return seconds, max(0.0, others) / (elapsed * (os.cpu_count() or 1))
+
+
+def measure(shape: str, names: list[str], steps: int, warm_up: int, threads: int, patience: int) -> dict[str, Any]:
+    """Let the contestants take turns until `steps` quiet steps of each are counted, or patience runs out."""
     import safetensors.numpy
 
     import tinygrad_edu as tg
@@ -167,27 +183,26 @@ def measure(shape: str, names: list[str], rounds: int, warm_up: int, threads: in
         parameters = GPT(SHAPES[shape][0]).named_parameters()
         safetensors.numpy.save_file({name: p.detach().numpy() for name, p in parameters}, weights)
         contestants = [Contestant(name, shape, weights, threads) for name in names]
-        made = rejected = 0
-        while len(contestants[0].seconds) < rounds and made < warm_up + patience * rounds:
-            order = contestants if made % 2 == 0 else contestants[::-1]
-            results = {c.name: c.step(made) for c in order}
-            made += 1
-            if made <= warm_up:
-                continue
-            # The clock of /proc/stat has ticks of 10 ms, so short steps are judged together, over the whole round.
-            total = sum(seconds for seconds, _, _ in results.values())
-            others = sum(seconds * share for seconds, _, share in results.values()) / total
-            if others > BUSY:
+        for c in contestants:
+            for _ in range(warm_up):
+                c.step()
+        visits = rejected = 0
+        while min(len(c.seconds) for c in contestants) < steps and len(contestants[0].losses) < patience * steps:
+            order = contestants if visits % 2 == 0 else contestants[::-1]
+            results = [(c, *visit(c, contestants, at_least=0.5)) for c in order]
+            visits += 1
+            if max(others for _, _, others in results) > BUSY:
                 rejected += 1
-                continue
-            for c in contestants:
-                c.seconds.append(results[c.name][0])
-            print(f"\r{shape}: {len(contestants[0].seconds)}/{rounds} rounds, {rejected} rejected", end="", file=sys.stderr)
+            else:
+                for c, seconds, _ in results:
+                    c.seconds += seconds
+            done = min(len(c.seconds) for c in contestants)
+            print(f"\r{shape}: {done}/{steps} steps, {rejected} of {visits} rounds rejected", end="", file=sys.stderr)
         print(file=sys.stderr)
         for c in contestants:
             c.end()
     if not contestants[0].seconds:
-        raise SystemExit(f"{shape}: other work used more than {BUSY:.0%} of the machine in all {made} rounds; try later")
+        raise SystemExit(f"{shape}: other work used more than {BUSY:.0%} of the machine in all {visits} rounds; try later")
     first = contestants[0]
     for c in contestants[1:]:
         if not np.allclose(c.losses[:5], first.losses[:5], rtol=1e-4):
@@ -198,17 +213,18 @@ def measure(shape: str, names: list[str], rounds: int, warm_up: int, threads: in
             "min_s": min(c.seconds),
             "peak_mb": c.peak_mb,
             "first_losses": c.losses[:5],
+            "steps": len(c.seconds),
             "seconds": c.seconds,
         }
         for c in contestants
     }
-    return {"rounds": len(first.seconds), "rejected": rejected, "threads": threads, "contestants": rows}
+    return {"rounds": visits, "rejected": rejected, "threads": threads, "contestants": rows}
 
 
 def table(results: dict[str, Any]) -> str:
     """The results in Markdown. Ratios are rival / ours: above 1, ours is faster."""
     lines = [
-        "| shape | contestant | median s | minimum s | ratio of medians | ratio of minima | peak MB | rounds (rejected) |",
+        "| shape | contestant | median s | minimum s | ratio of medians | ratio of minima | peak MB | steps |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for shape, result in results.items():
@@ -219,7 +235,7 @@ def table(results: dict[str, Any]) -> str:
             )
             lines.append(
                 f"| {shape} | {name} | {row['median_s']:.4f} | {row['min_s']:.4f} | {ratios[0]} | {ratios[1]} | "
-                f"{row['peak_mb']:.0f} | {result['rounds']} ({result['rejected']}) |"
+                f"{row['peak_mb']:.0f} | {row['steps']} |"
             )
     return "\n".join(lines)
 
@@ -227,7 +243,7 @@ def table(results: dict[str, Any]) -> str:
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     model = next(
-        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        (line.split(":", 1)[1].strip() for line in _read("/proc/cpuinfo").splitlines() if line.startswith("model name")),
         platform.processor(),
     )
     from importlib.metadata import version
@@ -239,21 +255,21 @@ def machine() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _lines(path: str) -> list[str]:
+def _read(path: str) -> str:
     try:
-        return Path(path).read_text().splitlines()
+        return Path(path).read_text()
     except OSError:
-        return []
+        return ""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=["ours", "torch"])
-    parser.add_argument("--rounds", type=int, help="counted rounds (default: 60 for laptop, 20 for the others)")
-    parser.add_argument("--warm-up", type=int, default=5, help="rounds not counted, first")
+    parser.add_argument("--steps", type=int, help="counted steps (default: 60 for laptop, 20 for the others)")
+    parser.add_argument("--warm-up", type=int, default=5, help="steps not counted, first")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of each contestant")
-    parser.add_argument("--patience", type=int, default=4, help="give up after this many times the rounds")
+    parser.add_argument("--patience", type=int, default=4, help="give up after this many times the steps")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/train_step.json")
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -261,7 +277,7 @@ def main() -> None:
         return work(*args.work)
     results = {
         shape: measure(
-            shape, args.contestants, args.rounds or SHAPES[shape][3], args.warm_up, args.threads, args.patience
+            shape, args.contestants, args.steps or SHAPES[shape][3], args.warm_up, args.threads, args.patience
         )
         for shape in args.shapes
     }
