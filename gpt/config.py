@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from difflib import get_close_matches
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+TokenizerKind = Literal["char", "byte", "gpt2"]
 
 
 @dataclass
@@ -27,10 +30,10 @@ class GPTConfig:
     """Whether Linear and LayerNorm have biases, as in GPT-2."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"GPTConfig: {name} must be a positive integer, got {value!r}")
+            if getattr(self, name) < 1:
+                raise ValueError(f"GPTConfig: {name} must be a positive integer, got {getattr(self, name)!r}")
         if self.n_embd % self.n_head:
             raise ValueError(
                 f"GPTConfig: n_embd={self.n_embd} is not divisible by n_head={self.n_head}; heads share the channels "
@@ -44,7 +47,7 @@ class GPTConfig:
         """The configuration of one of the four published sizes: gpt2, gpt2-medium, gpt2-large, gpt2-xl."""
         if name not in SIZES:
             raise ValueError(f"unknown GPT-2 size {name!r}; expected one of {', '.join(SIZES)}")
-        return replace(cls(**SIZES[name]), **changes)
+        return cls(**{**SIZES[name], **changes})
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as a dictionary."""
@@ -52,11 +55,8 @@ class GPTConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GPTConfig:
-        """The configuration with these fields. ValueError: an unknown field."""
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(f"GPTConfig: unknown fields {', '.join(unknown)}; expected {', '.join(sorted(known))}")
+        """The configuration with these fields. ValueError: an unknown field, or a value of another type or range."""
+        _check_names(cls, values)
         return cls(**values)
 
 
@@ -74,12 +74,13 @@ class TrainConfig:
 
     dataset: str = "shakespeare"
     """Text to train on: a known name (shakespeare, pan-tadeusz) or the path of a UTF-8 text file."""
-    tokenizer: Literal["char", "byte", "gpt2"] = "char"
+    tokenizer: TokenizerKind = "char"
     """How text becomes tokens: characters of the text, UTF-8 bytes, or GPT-2's byte-pair encoding."""
     out_dir: str = "runs/shakespeare"
     """Folder that the run writes: metrics, plot, samples, checkpoints."""
     init_from: str = "scratch"
-    """Start from random weights (scratch), or from GPT-2 weights in this folder or .safetensors file."""
+    """Start from random weights (scratch), or from those in this folder: an earlier run, or GPT-2 in Hugging Face's
+    layout. Shape and tokenizer then come from there, but for dropout and a shorter block_size."""
     model: GPTConfig = field(default_factory=GPTConfig)
     """The shape of the model."""
     device: str = "cpu"
@@ -99,8 +100,8 @@ class TrainConfig:
     """Learning rate at the end of the decay."""
     warmup_iters: int = 100
     """Steps over which the learning rate rises from zero."""
-    lr_decay_iters: int = 2000
-    """Step at which the cosine decay arrives at min_lr."""
+    lr_decay_iters: int | None = None
+    """Step at which the cosine decay arrives at min_lr; if not given, max_iters."""
     decay_lr: bool = True
     """Whether to warm up and decay at all; otherwise the learning rate is constant."""
     weight_decay: float = 0.1
@@ -122,10 +123,11 @@ class TrainConfig:
     """Tokens of sample text written at each evaluation; 0 for none."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         at_least = {
             "max_iters": 1, "batch_size": 1, "gradient_accumulation_steps": 1, "eval_interval": 1, "eval_iters": 1,
-            "log_interval": 1, "warmup_iters": 0, "lr_decay_iters": 0, "sample_tokens": 0, "learning_rate": 0,
-            "min_lr": 0, "weight_decay": 0, "grad_clip": 0, "beta1": 0, "beta2": 0,
+            "log_interval": 1, "warmup_iters": 0, "sample_tokens": 0, "learning_rate": 0, "min_lr": 0,
+            "weight_decay": 0, "grad_clip": 0, "beta1": 0, "beta2": 0,
         }  # fmt: skip
         for name, least in at_least.items():
             value = getattr(self, name)
@@ -134,21 +136,25 @@ class TrainConfig:
         for name in ("beta1", "beta2"):
             if getattr(self, name) >= 1:
                 raise ValueError(f"TrainConfig: {name} must be below 1, got {getattr(self, name)!r}")
-        if self.decay_lr and self.lr_decay_iters <= self.warmup_iters:
+        if self.lr_decay_iters is not None and self.lr_decay_iters <= self.warmup_iters:
             raise ValueError(
                 f"TrainConfig: lr_decay_iters={self.lr_decay_iters} must be above warmup_iters={self.warmup_iters}; "
-                "set it to max_iters, or shorten the warm-up"
+                "leave it out to decay until max_iters, or shorten the warm-up"
             )
 
     def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up to learning_rate, then half a cosine down to min_lr at lr_decay_iters, as in nanoGPT."""
+        """The learning rate of an update; the first has step 0.
+
+        Linear warm-up to learning_rate, then half a cosine down to min_lr at lr_decay_iters, as in nanoGPT.
+        """
         if not self.decay_lr:
             return self.learning_rate
         if step < self.warmup_iters:
             return self.learning_rate * (step + 1) / (self.warmup_iters + 1)
-        if step > self.lr_decay_iters:
+        end = self.max_iters if self.lr_decay_iters is None else self.lr_decay_iters
+        if step >= end:
             return self.min_lr
-        done = (step - self.warmup_iters) / (self.lr_decay_iters - self.warmup_iters)
+        done = (step - self.warmup_iters) / (end - self.warmup_iters)
         return self.min_lr + 0.5 * (1.0 + math.cos(math.pi * done)) * (self.learning_rate - self.min_lr)
 
     def to_dict(self) -> dict[str, Any]:
@@ -157,18 +163,42 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
-        """The run with these fields. ValueError: an unknown field."""
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(f"TrainConfig: unknown fields {', '.join(unknown)}; expected {', '.join(sorted(known))}")
+        """The run with these fields. ValueError: an unknown field, or a value of another type or range."""
+        _check_names(cls, values)
         return cls(**{**values, "model": GPTConfig.from_dict(values.get("model", {}))})
+
+
+def _check_names(cls: type[Any], values: object) -> None:
+    """ValueError: not a dictionary, or not every key is a field of the class."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{cls.__name__}: expected a dictionary of fields, got {values!r}")
+    known = [f.name for f in fields(cls)]
+    for name in values:
+        if name not in known:
+            close = get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"expected some of {', '.join(known)}"
+            raise ValueError(f"{cls.__name__}: unknown field {name!r}; {hint}")
+
+
+def _check_types(config: Any) -> None:
+    """ValueError: a field holds a value of another type than it says. An int will do for a float."""
+    for name, hint in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if get_origin(hint) is Literal:
+            fits, expected = value in get_args(hint), f"one of {', '.join(get_args(hint))}"
+        else:
+            kinds = get_args(hint) or (hint,)  # of `int | None`: both
+            fits = isinstance(value, (*kinds, int) if float in kinds else kinds)
+            fits &= bool in kinds or not isinstance(value, bool)
+            expected = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
+        if not fits:
+            raise ValueError(f"{type(config).__name__}: {name} must be {expected}, got {value!r}")
 
 
 def preset(name: str) -> TrainConfig:
     """A fresh copy of a preset: laptop, full or gpt2. ValueError: no such preset."""
     if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}; expected one of {', '.join(PRESETS)}")
+        raise ValueError(f"there is no preset {name!r}; expected one of {', '.join(PRESETS)}")
     return replace(PRESETS[name], model=replace(PRESETS[name].model))
 
 
@@ -181,12 +211,12 @@ PRESETS: dict[str, TrainConfig] = {
     "full": TrainConfig(
         out_dir="runs/shakespeare-full",
         model=GPTConfig(block_size=256, vocab_size=65, n_layer=6, n_head=6, n_embd=384, dropout=0.2, bias=False),
-        batch_size=64, max_iters=5000, lr_decay_iters=5000,
+        batch_size=64, max_iters=5000, eval_iters=20,
     ),
     # GPT-2's smallest size from scratch on byte pairs: 124 million parameters; with init_from, its fine-tuning.
     "gpt2": TrainConfig(
         out_dir="runs/shakespeare-gpt2", tokenizer="gpt2", model=GPTConfig.named("gpt2"),
-        batch_size=1, gradient_accumulation_steps=8, max_iters=1000, lr_decay_iters=1000,
+        batch_size=1, gradient_accumulation_steps=8, max_iters=1000,
         learning_rate=3e-4, min_lr=3e-5, beta2=0.95, eval_iters=20,
     ),
 }  # fmt: skip

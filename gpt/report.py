@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import importlib.metadata
+import importlib.util
 import math
 import os
 import platform
@@ -73,7 +75,7 @@ class Report:
         self.trainer, self.config = trainer, trainer.config
         self.folder = Path(self.config.out_dir)
         self.stream = stream or sys.stderr
-        self.terminal = self.stream.isatty() and os.environ.get("TERM") != "dumb"
+        self.terminal = self.stream.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
         self.colour = self.terminal and not os.environ.get("NO_COLOR")
         self.usual = usual(self.config, trainer.text["sha256"])
         c = self.config
@@ -100,16 +102,19 @@ class Report:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._bar.close()
         self._metrics.close()
-        self._write_run_json("finished" if error is None else f"stopped: {error or kind.__name__}")  # type: ignore[union-attr]
         if error is None:
-            self._say(f"Finished: {self.folder} holds {METRICS}, {PLOT}, {SAMPLES} and the checkpoints best and latest.")
+            self._write_run_json("finished")
+            self._say(f"Finished. In {self.folder}: {METRICS}, {PLOT}, {SAMPLES}, the checkpoints best and latest.")
+            return
+        with contextlib.suppress(OSError):  # the error is perhaps that the disk is full
+            self._write_run_json(f"stopped: {error or type(error).__name__}")
 
     def write(self, step: Step) -> None:
         """Show a step, and write what is due: a row of metrics, at evaluations also plot and sample."""
         if step.loss is not None:
             self._steps, self._seconds = self._steps + 1, self._seconds + step.seconds
             if self.terminal:
-                speed = self.tokens_per_step / step.seconds
+                speed = self._steps * self.tokens_per_step / self._seconds
                 self._bar.set_postfix_str(f"loss {step.loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
                 self._bar.update()
         if step.evaluation or step.number % self.config.log_interval == 0:
@@ -123,40 +128,40 @@ class Report:
 
     def header(self) -> list[str]:
         """What a reader wants to know before the first step."""
-        trainer, c = self.trainer, self.config
-        m, v = c.model, trainer.tokenizer.n_vocab
-        splits = {name: len(tokens.tokens) for name, tokens in trainer.splits.items()}
-        n = trainer.model.num_params(non_embedding=False)
-        lines = [
-            f"model      {m.n_layer} layers, {m.n_head} heads, {m.n_embd} channels, block of {m.block_size}: "
-            f"{n:,} parameters",
-            f"text       {trainer.text['name']}" + (f", from {trainer.text['source']}" if trainer.text["source"] else ""),
-            f"tokens     {splits['train']:,} to train on, {splits['val']:,} to validate on; {c.tokenizer} tokenizer, {v:,} "
-            "different",
-            f"step       {self.tokens_per_step:,} tokens; {c.max_iters:,} steps read the text "
-            f"{c.max_iters * self.tokens_per_step / splits['train']:.1f} times",
-            f"loss       {math.log(v):.3f} = ln({v:,}) before training: every token equally likely",
-            f"files      {self.folder}",
-        ]
+        trainer, c, v = self.trainer, self.config, self.trainer.tokenizer.n_vocab
+        train, val = (len(trainer.splits[name].tokens) for name in ("train", "val"))
+        text, m = trainer.text, c.model
+        lines = {
+            "model": f"{m.n_layer} layers, {m.n_head} heads, {m.n_embd} channels, block of {m.block_size}: "
+            f"{trainer.model.num_params(non_embedding=False):,} parameters",
+            "text": text["name"] + (f", from {text['source']}" if text["source"] else ""),
+            "tokens": f"{train:,} to train on, {val:,} to validate on; {c.tokenizer} tokenizer with {v:,}",
+            "step": f"{self.tokens_per_step:,} tokens; {c.max_iters:,} steps read the text "
+            f"{c.max_iters * self.tokens_per_step / train:.2g} times",
+            "loss": f"{math.log(v):.3f} = ln({v:,}) expected before training, when every token is equally likely",
+            "files": str(self.folder),
+        }
         if trainer.step:
-            lines.append(f"resumed    after step {trainer.step:,}")
-        return lines
+            lines["resumed"] = f"after step {trainer.step:,}"
+        if trainer.step >= c.max_iters:
+            lines["resumed"] += f", and max_iters is {c.max_iters:,}: nothing is left to do; raise max_iters to go on"
+        if importlib.util.find_spec("matplotlib") is None:
+            lines["plot"] = "none, matplotlib is not installed: pip install matplotlib"
+        return [f"{name:<8} {line}" for name, line in lines.items()]
 
     def _verdict(self, step: Step) -> str:
         assert step.evaluation
         e = step.evaluation
         line = f"step {step.number:>5,}: train {e.train:.4f}, validation {e.val:.4f}{' (best)' if e.best else ''}"
-        expected = None
         if step.number == 0 and self.config.init_from == "scratch":
-            expected, band, name = math.log(self.trainer.tokenizer.n_vocab), 0.25, "a new model"
+            name, expected, band = "a new model", math.log(self.trainer.tokenizer.n_vocab), 0.25
         elif self.usual and step.number in self.usual[1].val_losses:
-            name, known = self.usual
-            expected, band = known.val_losses[step.number], known.band
-        if expected is None:
+            name, expected, band = self.usual[0], self.usual[1].val_losses[step.number], self.usual[1].band
+        else:
             return line
-        good = abs(e.val - expected) <= band or (step.number and e.val < expected)
-        where = "as usual" if good else "HIGHER than usual" if e.val > expected else "LOWER than usual"
-        return line + self._coloured(f" - {where} for {name}: {expected:.3f} ± {band}", 32 if good else 33)
+        high, low = e.val > expected + band, e.val < expected - band
+        where = "HIGHER than usual" if high else "lower than usual" if low else "as usual"
+        return line + self._coloured(f" - {where} for {name}, {expected:.3f} ± {band}", 33 if high else 32)
 
     def _say(self, line: str) -> None:
         if self.terminal:

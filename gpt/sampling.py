@@ -1,14 +1,58 @@
-"""Text from a model: prompt in, pieces of text out, as they are made."""
+"""Text from a model: load it, give it a prompt, get pieces of text as they are made."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import tinygrad_edu as tg
 
+from . import checkpoint
 from .model import GPT
-from .tokenizers import Tokenizer
+from .tokenizers import GPT2Tokenizer, Tokenizer
+
+
+def load_model(
+    path: str | os.PathLike[str], block_size: int | None = None, dropout: float | None = None
+) -> tuple[GPT, Tokenizer]:
+    """Model and tokenizer from a run's folder (its best checkpoint), a checkpoint, or GPT-2 in Hugging Face's layout.
+
+    GPT-2 may be a folder or a .safetensors file; its tokenizer's merges come from beside the weights if they are there.
+    To train it further it can be given another dropout and a smaller block_size.
+    FileNotFoundError: there is none of these. ValueError: damaged, or no GPT-2.
+    """
+    model, tokenizer = _read(Path(path))
+    c = model.config
+    model.crop_block_size(min(c.block_size, block_size or c.block_size))
+    if dropout is not None and dropout != c.dropout:
+        weights = model.state_dict()
+        model = GPT(replace(c, dropout=dropout), tg.Generator())
+        model.load_state_dict(weights)
+    return model, tokenizer
+
+
+def _read(path: Path) -> tuple[GPT, Tokenizer]:
+    try:
+        found = checkpoint.find(path, "best", "latest")
+    except FileNotFoundError as error:
+        if not path.is_file() and not (path / checkpoint.MODEL).is_file():
+            raise FileNotFoundError(f"{error}; nor are there weights of GPT-2, {checkpoint.MODEL}") from None
+    else:
+        saved = checkpoint.load(found)
+        return saved.model, saved.tokenizer
+    model = GPT.from_pretrained(path)
+    folder = path if path.is_dir() else path.parent
+    merges = any((folder / name).is_file() for name in ("merges.txt", "vocab.bpe"))
+    tokenizer = GPT2Tokenizer(folder if merges else None)
+    if tokenizer.n_vocab != model.config.vocab_size:
+        raise ValueError(
+            f"{path} has a vocabulary of {model.config.vocab_size} tokens, GPT-2's tokenizer has {tokenizer.n_vocab}; "
+            "only models with GPT-2's own vocabulary can be used with it"
+        )
+    return model, tokenizer
 
 
 def stream_text(

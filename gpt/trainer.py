@@ -1,7 +1,8 @@
 """Training a GPT: one step after another, evaluation, and going on exactly where a run stopped.
 
-    trainer = Trainer(config, model, tokenizer, train, val)
-    trainer.run()             # the whole job: progress, files, checkpoints, Ctrl-C
+    trainer = Trainer.start(preset("laptop"))           # or Trainer(config, model, tokenizer, train, val)
+    trainer.run()                                       # the whole job: progress, files, checkpoints, Ctrl-C
+    Trainer.resume("runs/shakespeare").run()            # and on from where it stopped
 
 or with a loop of your own, which writes no file unless you do:
 
@@ -21,16 +22,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 import tinygrad_edu as tg
 from tinygrad_edu.nn.utils import clip_grad_norm_
 
 from . import checkpoint
-from .config import TrainConfig
+from .config import TokenizerKind, TrainConfig
 from .data import TokenBatches, TokenFile, open_tokens, prepare_tokens
 from .model import GPT
 from .report import Report
+from .sampling import load_model
 from .texts import find_text
 from .tokenizers import Tokenizer, make_tokenizer
 
@@ -100,9 +104,10 @@ class Trainer:
                 f"the tokenizer has {tokenizer.n_vocab} tokens, the model vocab_size={model.config.vocab_size}; make "
                 "the model with vocab_size=tokenizer.n_vocab"
             )
-        self.config = replace(config, model=model.config)
+        self.config = replace(config, model=model.config, tokenizer=cast(TokenizerKind, tokenizer.kind))
         self.model, self.tokenizer, self.splits = model, tokenizer, {"train": train, "val": val}
         self.text = {"name": config.dataset, "source": source, "sha256": train.text_sha256}
+        model.to(config.device)
         betas = (config.beta1, config.beta2)
         self.optimizer = model.configure_optimizers(config.weight_decay, config.learning_rate, betas)
         self.batches = self._batches("train", config.seed + 1)  # not the stream that the weights came from
@@ -183,16 +188,18 @@ class Trainer:
 
     # ---- the whole job ---------------------------------------------------------------------------------------------
 
-    def run(self, report: Report | None = None) -> None:
+    def run(self, *, overwrite: bool = False) -> None:
         """Train to the end, with progress on stderr and metrics, plot, samples and checkpoints in config.out_dir.
 
         Checkpoints: `latest` at every evaluation, `best` where the validation loss is lowest so far. Ctrl-C and
         SIGTERM end the current step and save `latest`; a second one stops at once.
-        Interrupted: by such a signal. Diverged: NaN or infinity; the checkpoints are those from before.
+        FileExistsError: a new run, but the folder holds another one. Interrupted: by such a signal. Diverged: NaN or
+        infinity; the checkpoints are those from before.
         """
         folder = Path(self.config.out_dir)
-        report = report or Report(self)
-        with _stop_signals() as stop, report:
+        if self.step == 0 and not overwrite:
+            _check_no_run_in(folder)
+        with _stop_signals() as stop, Report(self) as report:
             for step in self:
                 report.write(step)
                 if step.evaluation and step.evaluation.best:
@@ -221,6 +228,22 @@ class Trainer:
         )  # fmt: skip
 
     @classmethod
+    def start(cls, config: TrainConfig) -> Trainer:
+        """The trainer of a new run: finds the text, makes tokenizer, model and, in config.out_dir, the token files.
+
+        FileNotFoundError, ValueError: no such text or weights to start from, or they do not go together.
+        """
+        text = find_text(config.dataset)
+        tg.manual_seed(config.seed)
+        if config.init_from == "scratch":
+            tokenizer = make_tokenizer(config.tokenizer, text)
+            model = GPT(replace(config.model, vocab_size=tokenizer.n_vocab))
+        else:
+            model, tokenizer = load_model(config.init_from, config.model.block_size, config.model.dropout)
+        train, val = prepare_tokens(text, tokenizer, Path(config.out_dir) / TOKENS)
+        return cls(config, model, tokenizer, train, val, source=text.source)
+
+    @classmethod
     def resume(cls, path: str | os.PathLike[str], **changes: Any) -> Trainer:
         """The trainer of a run as it was saved: what follows equals a run that never stopped, bit for bit.
 
@@ -232,58 +255,55 @@ class Trainer:
         if fixed := [name for name in changes if name not in CHANGEABLE]:
             raise ValueError(
                 f"a run that goes on keeps its settings, so {', '.join(fixed)} cannot change (only "
-                f"{', '.join(CHANGEABLE)} can); to use other settings start a new run"
+                f"{', '.join(CHANGEABLE)} can); for other settings start a new run, from these weights with init_from"
             )
-        run = saved.folder.parent
-        config = replace(saved.config, out_dir=str(run), **changes)
-        train, val = _tokens_again(config, saved)
-        trainer = cls(config, saved.model, saved.tokenizer, train, val)
-        trainer.optimizer.load_state_dict(saved.optimizer_state())
-        state = saved.state
-        trainer.batches.load_state_dict(state["batches"])
-        tg.set_rng_state(tg.tensor(list(bytes.fromhex(state["rng"])), dtype=tg.uint8))
-        trainer.step, trainer.text = saved.step, state["text"]
-        trainer.best_val_loss, trainer.elapsed = state["best_val_loss"], state["elapsed"]
+        config = replace(saved.config, out_dir=str(saved.folder.parent), **changes)
+        if config.lr_decay_iters is None and saved.config.max_iters > config.warmup_iters:
+            # The decay that was begun is kept: more steps go on at min_lr.
+            config = replace(config, lr_decay_iters=saved.config.max_iters)
+        try:
+            state = saved.state
+            rng = tg.from_numpy(np.frombuffer(bytes.fromhex(state["rng"]), np.uint8).copy())
+            tg.Generator().set_state(rng)  # refuses what is no state, before anything has changed
+            train, val = _tokens_again(config, saved.tokenizer, state["text"]["sha256"])
+            trainer = cls(config, saved.model, saved.tokenizer, train, val)
+            trainer.batches.load_state_dict(state["batches"])
+            trainer.optimizer.load_state_dict(saved.optimizer_state())
+            trainer.step, trainer.text, trainer.elapsed = saved.step, dict(state["text"]), float(state["elapsed"])
+            trainer.best_val_loss = None if state["best_val_loss"] is None else float(state["best_val_loss"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{saved.folder} is damaged ({error!r}); use another checkpoint") from None
+        except ValueError as error:
+            raise ValueError(f"{saved.folder} cannot be resumed: {error}") from None
+        tg.set_rng_state(rng)
         return trainer
 
 
-def start(config: TrainConfig) -> Trainer:
-    """A trainer from nothing but a configuration: finds the text, makes tokenizer, token files and model."""
-    text = find_text(config.dataset)
-    tokenizer = make_tokenizer(config.tokenizer, text)
-    train, val = prepare_tokens(text, tokenizer, Path(config.out_dir) / TOKENS)
-    tg.manual_seed(config.seed)
-    model = new_model(config, tokenizer)
-    return Trainer(config, model, tokenizer, train, val, source=text.source)
-
-
-def new_model(config: TrainConfig, tokenizer: Tokenizer) -> GPT:
-    """The model to start from: random weights, or those that `config.init_from` names, with vocab_size of the tokenizer.
-
-    FileNotFoundError, ValueError: the weights are missing or do not fit the tokenizer or block_size.
-    """
-    if config.init_from == "scratch":
-        return GPT(replace(config.model, vocab_size=tokenizer.n_vocab))
-    model = GPT.from_pretrained(config.init_from, dropout=config.model.dropout)
-    if model.config.block_size > config.model.block_size:
-        model.crop_block_size(config.model.block_size)
-    return model
-
-
-def _tokens_again(config: TrainConfig, saved: checkpoint.Checkpoint) -> tuple[TokenFile, TokenFile]:
-    """The token files of a run: those in its folder, or else made again from its text."""
+def _tokens_again(config: TrainConfig, tokenizer: Tokenizer, sha256: str) -> tuple[TokenFile, TokenFile]:
+    """The token files of a run: those in its folder, or else made again from its text, which must have this hash."""
     folder = Path(config.out_dir) / TOKENS
     try:
-        train, val = (open_tokens(folder / f"{split}.bin", saved.tokenizer) for split in ("train", "val"))
+        train, val = (open_tokens(folder / f"{split}.bin", tokenizer) for split in ("train", "val"))
     except (FileNotFoundError, ValueError):
-        train, val = prepare_tokens(find_text(config.dataset), saved.tokenizer, folder)
-    expected = saved.state["text"]["sha256"]
-    if {train.text_sha256, val.text_sha256} != {expected}:
+        train, val = prepare_tokens(find_text(config.dataset), tokenizer, folder)
+    if {train.text_sha256, val.text_sha256} != {sha256}:
         raise ValueError(
-            f"{config.dataset} is another text than the run was trained on (SHA-256 {train.text_sha256}, expected "
-            f"{expected}); put the old text back, or start a new run"
+            f"{config.dataset} is not the text that the run was trained on (SHA-256 {train.text_sha256}, expected "
+            f"{sha256}); put the old text back, or start a new run"
         )
     return train, val
+
+
+def _check_no_run_in(folder: Path) -> None:
+    try:
+        _, config, step, _ = checkpoint.load_settings(folder)
+    except (FileNotFoundError, ValueError):
+        return
+    if step:
+        raise FileExistsError(
+            f"{folder} holds a run at step {step:,} of {config.max_iters:,}: resume it, choose another out_dir, or "
+            "overwrite it"
+        )
 
 
 def _all_finite(model: GPT) -> bool:
@@ -311,6 +331,8 @@ def _stop_signals() -> Iterator[list[int]]:
         if received:
             raise KeyboardInterrupt
         received.append(signum)
+        with contextlib.suppress(OSError):  # not print, which may be at work just now
+            os.write(2, b"\nFinishing this step and saving; once more to stop at once.\n")
 
     if threading.current_thread() is not threading.main_thread():  # where Python delivers no signals
         yield received
@@ -320,4 +342,4 @@ def _stop_signals() -> Iterator[list[int]]:
         yield received
     finally:
         for signum, handler in before.items():
-            signal.signal(signum, handler)
+            signal.signal(signum, handler or signal.SIG_DFL)

@@ -1,0 +1,271 @@
+"""The command line: `python -m gpt train | sample | info`. Its options are the fields of the dataclasses here.
+
+Exit status: 0 for success, 1 for an error, 2 for a wrong option, 130 or 143 when stopped by Ctrl-C or SIGTERM.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+
+from .config import PRESETS, SIZES, GPTConfig, TrainConfig, preset
+
+# What computes is imported where it is used, so that --help and a mistyped option are answered at once.
+
+TRACEBACK = "GPT_TRACEBACK"  # the environment variable that shows where an error comes from
+
+
+@dataclass
+class Train:
+    """Train a GPT on a text, or go on with a run that was stopped."""
+
+    training: TrainConfig
+    preset: Literal["laptop", "full", "gpt2"] = "laptop"
+    """Where the values of all other options come from. laptop: minutes on a CPU; full: 10.7 million parameters, a day;
+    gpt2: 124 million."""
+    resume: str | None = None
+    """Go on with the run in this folder as if it had not stopped. Of the other options only max-iters, eval-interval,
+    eval-iters, log-interval and sample-tokens can be given other values."""
+    overwrite: bool = False
+    """Start anew in a folder that holds a run, which is lost."""
+
+    def changes(self) -> dict[str, Any]:
+        """The options that differ from those of the run to resume."""
+        assert self.resume
+        before, now = (_flat(c) for c in (_settings_of(self.resume), self.training))
+        return {name: value for name, value in now.items() if value != before[name]}
+
+
+@dataclass
+class Sample:
+    """Write text with a trained model, as it comes."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """A run's folder, a checkpoint, or GPT-2's weights in Hugging Face's layout: a folder or .safetensors file."""
+    prompt: str = ""
+    """Text to go on from; nothing to begin a new text."""
+    max_new_tokens: int = 500
+    """Length of each sample in tokens."""
+    num_samples: int = 1
+    """Number of samples."""
+    temperature: float = 0.8
+    """Below 1 is safer, above 1 bolder."""
+    top_k: int | None = 200
+    """Choose among this many most likely tokens; None for all."""
+    top_p: float | None = None
+    """Choose among the most likely tokens that together have this probability."""
+    greedy: bool = False
+    """Always choose the most likely token."""
+    seed: int = 1337
+    """The same seed writes the same text."""
+
+
+@dataclass
+class Info:
+    """Show the configuration, parameters, memory and work of a model."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """A preset (laptop, full, gpt2), a published size (gpt2-medium, gpt2-large, gpt2-xl), a run's folder, a checkpoint,
+    or GPT-2's weights."""
+
+
+@dataclass
+class _Shape(GPTConfig):
+    """The shape of the model."""
+
+    vocab_size: tyro.conf.Suppress[int] = 1  # no option: the tokenizer says
+
+
+Options = TypeVar("Options", Train, Sample, Info)
+
+
+def parse(command: type[Options], args: Sequence[str], program: str) -> Options:
+    """The options given by `args`. SystemExit: --help (0) or a wrong option (2), after saying so.
+
+    FileNotFoundError, ValueError: the run to resume cannot be read.
+    """
+    if os.environ.get("NO_COLOR"):
+        tyro._experimental_options["ansi_codes"] = False
+    settings: Any = {"prog": program, "args": args, "config": (tyro.conf.OmitArgPrefixes,)}
+    if command is not Train:
+        return tyro.cli(command, **settings)
+    resume, name = _value_of("--resume", args), _value_of("--preset", args)
+    if resume and name:
+        raise ValueError("a run that goes on keeps its settings; give --resume without --preset")
+    base = _settings_of(resume) if resume else preset(name if name in PRESETS else "laptop")
+    default = Train(replace(base, model=_Shape(**asdict(base.model))))
+    options = tyro.cli(Train, default=default, **settings)
+    options.training = replace(options.training, model=GPTConfig(**asdict(options.training.model)))
+    return options
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    args = sys.argv[1:] if args is None else list(args)
+    program = "gpt" if Path(sys.argv[0]).stem == "gpt" else "python -m gpt"
+    if args and args[0] in COMMANDS:
+        command, do = COMMANDS[args[0]]
+        program += f" {args[0]}"
+        return exit_status(lambda: do(parse(command, args[1:], program)), program)
+    commands: Any = Annotated[Train, tyro.conf.subcommand("train", default=Train(preset("laptop")))]
+    commands |= Annotated[Sample, tyro.conf.subcommand("sample")]
+    commands |= Annotated[Info, tyro.conf.subcommand("info")]
+    about = f"Train GPTs, let them write, describe them. Errors are one line; with {TRACEBACK}=1 they show where they arose."
+    tyro.cli(commands, prog=program, args=args, description=about)  # shows the commands, or says that this is none of them
+    raise AssertionError("no command, yet no error")
+
+
+def exit_status(work: Callable[[], object], program: str) -> int:
+    """Do the work; a user's error becomes one line on stderr. Returns the exit status."""
+    try:
+        work()
+        return 0
+    except KeyboardInterrupt as stop:
+        signum = getattr(stop, "signum", 2)
+        if folder := getattr(stop, "folder", None):
+            print(f"{stop}. Go on with: {program} --resume {folder}", file=sys.stderr)
+        return 128 + signum
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
+        return 0
+    except (OSError, ValueError, ArithmeticError) as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def train(options: Train) -> None:
+    """`gpt train`."""
+    from .trainer import Trainer
+
+    if options.resume:
+        trainer = Trainer.resume(options.resume, **options.changes())
+    else:
+        trainer = Trainer.start(options.training)
+    trainer.run(overwrite=options.overwrite)
+
+
+def sample(options: Sample) -> None:
+    """`gpt sample`: the text on stdout, all else on stderr."""
+    import tinygrad_edu as tg
+
+    from .sampling import load_model, stream_text
+
+    model, tokenizer = load_model(options.model)
+    generator = tg.Generator().manual_seed(options.seed)
+    for _ in range(options.num_samples):
+        pieces = stream_text(
+            model, tokenizer, options.prompt, options.max_new_tokens, temperature=options.temperature,
+            top_k=options.top_k, top_p=options.top_p, do_sample=not options.greedy, generator=generator,
+        )  # fmt: skip
+        sys.stdout.write(options.prompt)
+        for piece in pieces:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+
+
+def info(options: Info) -> None:
+    """`gpt info`."""
+    run, about = _described(options.model)
+    shape = run.model
+    parameters = _parameters(shape)
+    n = sum(parameters.values())
+    tokens = run.batch_size * run.gradient_accumulation_steps * shape.block_size
+    # As GPT.estimate_flops, per token: forward and backward of every weight, and of attention.
+    flops = 6 * (n - shape.block_size * shape.n_embd) + 12 * shape.n_layer * shape.n_embd * shape.block_size
+    rows = [f"{name:<16}{count:>14,}" for name, count in {**parameters, "all": n}.items()]
+    sections = {
+        "": about,
+        "model": [f"{name:<16}{value!s:>14}" for name, value in asdict(shape).items()],
+        "parameters": rows,
+        "memory, float32": [
+            f"{'weights':<16}{_mebibytes(4 * n)}",
+            f"{'while training':<16}{_mebibytes(16 * n)}  weights, gradients and AdamW's two averages; and activations",
+        ],
+        "work": [
+            f"{'a training step':<16}{flops * tokens / 1e9:>14,.1f} GFLOP  for {tokens:,} tokens",
+            f"{'a new token':<16}{flops / 3 / 1e9:>14,.4f} GFLOP",
+        ],
+    }
+    print("\n\n".join("\n".join([name, *lines] if name else lines) for name, lines in sections.items() if lines))
+
+
+def _described(model: str) -> tuple[TrainConfig, list[str]]:
+    """The run that made, or would make, the model of this name or place, and what else is known of it."""
+    if model in PRESETS:
+        run = preset(model)
+        return run, [f"preset {model}: {run.max_iters:,} steps on {run.dataset}, {run.tokenizer} tokenizer"]
+    if model in SIZES:
+        return TrainConfig(model=GPTConfig.named(model), batch_size=1), [f"{model}, one sequence a step"]
+    from .checkpoint import load_settings
+    from .pretrained import load
+
+    try:
+        folder, run, step, state = load_settings(model, "best", "latest")
+    except FileNotFoundError as error:
+        if not Path(model).exists():
+            names = ", ".join({**PRESETS, **SIZES})
+            raise FileNotFoundError(f"there is no model {model!r}: it is none of {names}, and no such file") from None
+        try:
+            return TrainConfig(model=load(model).config, batch_size=1), [f"{model}, one sequence a step"]
+        except FileNotFoundError as other:
+            raise FileNotFoundError(f"{error}; {other}") from None
+    text, loss = state.get("text", {}), state.get("best_val_loss")
+    return run, [
+        f"{folder}: step {step:,} of {run.max_iters:,}" + (f", best validation loss {loss:.4f}" if loss else ""),
+        f"text {text.get('name')} (SHA-256 {text.get('sha256')}), {run.tokenizer} tokenizer",
+    ]
+
+
+def _parameters(shape: GPTConfig) -> dict[str, int]:
+    """Number of parameters by module, counted on a model of one block, one token and one position."""
+    from .model import GPT
+
+    times = {"h": shape.n_layer, "wte": shape.vocab_size, "wpe": shape.block_size}
+    counts: dict[str, int] = {}
+    for name, p in GPT(replace(shape, n_layer=1, vocab_size=1, block_size=1)).named_parameters():
+        parts = name.split(".")
+        module = ".".join(["h.*", *parts[2:-1]] if parts[0] == "h" else parts[:-1])
+        counts[module] = counts.get(module, 0) + p.numel() * times.get(parts[0], 1)
+    return counts
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:>14,.1f} MiB"
+
+
+COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
+    "train": (Train, train),
+    "sample": (Sample, sample),
+    "info": (Info, info),
+}
+
+
+def _value_of(option: str, args: Sequence[str]) -> str | None:
+    """The value of an option that decides what the other options' defaults are."""
+    for arg, following in zip(args, [*args[1:], None], strict=True):
+        if arg == option:
+            return following
+        if arg.startswith(f"{option}="):
+            return arg.partition("=")[2]
+    return None
+
+
+def _settings_of(run: str) -> TrainConfig:
+    from .checkpoint import load_settings
+
+    folder, config, _, _ = load_settings(run)
+    return replace(config, out_dir=str(folder.parent))
+
+
+def _flat(config: TrainConfig) -> dict[str, Any]:
+    fields = config.to_dict()
+    return {**fields.pop("model"), **fields}
