@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +20,7 @@ Number = bool | int | float
 # The Python numbers that leave an array of each kind in its dtype.
 _WEAK: dict[str, tuple[type, ...]] = {"f": (float, int, bool), "i": (int, bool), "u": (int, bool), "b": (bool,)}
 Dim = int | Sequence[int] | None
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def is_tensor(x: Any) -> bool:
@@ -29,6 +32,31 @@ def require_tensor(name: str, argument: str, x: Any) -> None:
     """TypeError unless x is a Tensor."""
     if not hasattr(x, "_array"):
         raise TypeError(f"{name}(): argument '{argument}' must be Tensor, not {type(x).__name__}")
+
+
+def numpy_names(function: F) -> F:
+    """Let a function understand `axis` and `keepdims` for `dim` and `keepdim`, as PyTorch does."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        for numpy_name, name in (("axis", "dim"), ("keepdims", "keepdim")) if kwargs else ():
+            if numpy_name in kwargs:
+                kwargs[name] = kwargs.pop(numpy_name)
+        return function(*args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]  # wraps keeps the signature
+
+
+def on_tensor(function: F) -> F:
+    """Check that the first argument, `input`, is a Tensor, and understand NumPy's names of arguments."""
+    renamed = numpy_names(function)
+
+    @functools.wraps(function)
+    def wrapper(input: Any, *args: Any, **kwargs: Any) -> Any:
+        require_tensor(function.__name__, "input", input)
+        return renamed(input, *args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]
 
 
 def cast(x: Tensor, dtype: dtypes.dtype) -> Tensor:
@@ -97,6 +125,6 @@ def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     if len(args) == 1 and isinstance(args[0], Sequence):
         args = tuple(args[0])
     for n in args:
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+        if isinstance(n, bool) or not hasattr(n, "__index__"):
             raise TypeError(f"a size must be an int, got {n!r} of type {type(n).__name__}")
-    return tuple(int(n) for n in args)
+    return tuple(operator.index(n) for n in args)

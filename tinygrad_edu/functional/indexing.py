@@ -12,7 +12,7 @@ from ..autograd.modes import is_grad_enabled
 from ..backend.device import quiet
 from ..dispatch import apply
 from ..ops import indexing as ops
-from .arguments import cast, dim_index, require_tensor
+from .arguments import cast, dim_index, on_tensor, require_tensor
 from .shape import broadcast_shapes, expand, flatten, reshape
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ class Place:
     def write(self, array: Any, value: Any) -> None:
         """x[index] = value, a number or an array, straight into the array."""
         view = array[self.basic]
+        if array.dtype.kind in "iu" and not hasattr(value, "dtype"):
+            value = _number("x[...] = value", array.dtype, value)
         picked = ops.on_axes(view.ndim, self.axes, [_array(i) for i in self.indices])
         try:
             with quiet:
@@ -231,6 +233,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
 # ---- along one dimension -------------------------------------------------------------------------------------------
 
 
+@on_tensor
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices along a dimension that a vector of indices names, in its order."""
     at = _index_argument("index_select", input, dim, index)
@@ -239,6 +242,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     return apply(ops.Index, input, _vector(index), axes=(at,))
 
 
+@on_tensor
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
     """A copy with alpha * source[i] added to slice index[i] along a dimension; repeated indices add up."""
     at = _index_argument("index_add", input, dim, index)
@@ -251,6 +255,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     return _on_vector(ops.IndexAdd, input, source, index, at)
 
 
+@on_tensor
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """A copy with source[i] in the place of slice index[i] along a dimension."""
     at = _index_argument("index_copy", input, dim, index)
@@ -258,6 +263,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
     return _on_vector(ops.IndexPut, input, _slices("index_copy", input, at, index, source), index, at)
 
 
+@on_tensor
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """A copy with every element of the slices that index names along a dimension set to one value."""
     at = _index_argument("index_fill", input, dim, index)
@@ -322,30 +328,30 @@ def _scalar(name: str, input: Tensor, value: Any) -> Tensor:
                 "dimension(s)."
             )
         return cast(value, input.dtype)
-    return input._result(input._xp.asarray(_number(name, input, value), input._array.dtype))
+    return input._result(input._xp.asarray(_number(name, input._array.dtype, value), input._array.dtype))
 
 
-def _number(name: str, input: Tensor, value: Any) -> Any:
-    """A Python number that the dtype of the input can hold (rounded or cut if need be)."""
+def _number(name: str, dtype: Any, value: Any) -> Any:
+    """A Python number, rounded or cut to one that an array of this dtype can hold (-1 as uint8 is 255)."""
     if isinstance(value, np.generic):
         value = value.item()
     if not isinstance(value, (bool, int, float)):
         raise TypeError(f"{name}(): argument 'value' must be Tensor or Number, not {type(value).__name__}")
-    kind = input._array.dtype
-    if kind.kind == "f":
-        fits = not math.isfinite(value) or abs(value) <= float(np.finfo(kind).max)
-    elif kind.kind == "b":
+    if dtype.kind == "f":
+        fits = not math.isfinite(value) or abs(value) <= float(np.finfo(dtype).max)
+    elif dtype.kind == "b":
         fits = True
     else:
-        fits = math.isfinite(value) and np.iinfo(kind).min <= int(value) <= np.iinfo(kind).max
+        fits = math.isfinite(value) and (abs(int(value)) <= np.iinfo(dtype).max or int(value) == np.iinfo(dtype).min)
     if not fits:
-        raise RuntimeError(f"{name}(): value {value} cannot be converted to type {input.dtype.name} without overflow")
-    return kind.type(value).item()
+        raise RuntimeError(f"{name}(): value {value} cannot be converted to type {dtype} without overflow")
+    return np.array(value).astype(dtype).item()
 
 
 # ---- one index per element -----------------------------------------------------------------------------------------
 
 
+@on_tensor
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """Elements picked along one dimension: for dim 1, y[i, j, k] = x[i, index[i, j, k], k].
 
@@ -358,6 +364,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     return reshape(apply(ops.Gather, _vector(input), _vector(index), axis=at), index.shape)
 
 
+@on_tensor
 def scatter(
     input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: Any = None
 ) -> Tensor:
@@ -379,6 +386,7 @@ def scatter(
     return _scattered(op, input, at, index, src)
 
 
+@on_tensor
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy with elements added along one dimension: for dim 1, y[i, index[i, j, k], k] += src[i, j, k]."""
     at = _gather_arguments("scatter_add", input, dim, index)
@@ -429,6 +437,7 @@ def _scatter_source(name: str, input: Tensor, index: Tensor, src: Tensor) -> Non
         )
 
 
+@on_tensor
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """`gather` after broadcasting input and indices in the other dimensions; without dim, from the flattened input."""
     require_tensor("take_along_dim", "indices", indices)
@@ -437,7 +446,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     at = dim_index(dim, input._array.ndim)
     if input._array.ndim != indices._array.ndim:
         raise RuntimeError(
-            f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got "
+            f"take_along_dim(): input and indices should have the same number of dimensions, but got "
             f"{input._array.ndim} dimensions for input, and {indices._array.ndim} dimensions for indices"
         )
     a, b = list(input.shape), list(indices.shape)
@@ -446,6 +455,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     return gather(expand(input, shapes[0]), at, expand(indices, shapes[1]))
 
 
+@on_tensor
 def take(input: Tensor, index: Tensor) -> Tensor:
     """The elements at these positions of the flattened input, in the shape of the index."""
     require_tensor("take", "index", index)
@@ -458,6 +468,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
 # ---- several indices, masks ----------------------------------------------------------------------------------------
 
 
+@on_tensor
 def index_put(input: Tensor, indices: Sequence[Tensor], values: Tensor, accumulate: bool = False) -> Tensor:
     """A copy with x[indices] = values, or with accumulate=True x[indices] += values, where repeated indices add up."""
     require_tensor("index_put", "values", values)
@@ -469,6 +480,7 @@ def index_put(input: Tensor, indices: Sequence[Tensor], values: Tensor, accumula
     return Place(input, tuple(indices)).replaced(input, values, accumulate)
 
 
+@on_tensor
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """The value (a number or 0-d tensor) where the mask is true, the input elsewhere; the two are broadcast."""
     require_tensor("masked_fill", "mask", mask)
@@ -476,9 +488,10 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         raise RuntimeError(f"masked_fill only supports boolean masks, but got mask with dtype {mask.dtype}")
     if hasattr(value, "_array"):
         return apply(ops.MaskedFill, input, mask, _scalar("masked_fill", input, value))
-    return apply(ops.MaskedFill, input, mask, _number("masked_fill", input, value))
+    return apply(ops.MaskedFill, input, mask, _number("masked_fill", input._array.dtype, value))
 
 
+@on_tensor
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask is true, in one dimension; input and mask are broadcast."""
     require_tensor("masked_select", "mask", mask)
@@ -491,6 +504,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 # ---- positions and counts ------------------------------------------------------------------------------------------
 
 
+@on_tensor
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The indices of the elements that are not zero, one row for each; as_tuple=True gives one vector per dimension."""
     xp = input._xp
@@ -499,6 +513,7 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     return input._result(xp.argwhere(input._array))
 
 
+@on_tensor
 def argwhere(input: Tensor) -> Tensor:
     """The indices of the elements that are not zero, one row for each."""
     return nonzero(input)
@@ -509,6 +524,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 
     num_classes: one more than the largest index, if not given. RuntimeError: an index negative or too large.
     """
+    require_tensor("one_hot", "tensor", tensor)
     array, xp = tensor._array, tensor._xp
     if array.dtype != np.int64:
         raise RuntimeError(f"one_hot is only applicable to index tensor of type int64, got {tensor.dtype}")
@@ -527,6 +543,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     return tensor._result((array[..., None] == xp.arange(num_classes)).astype(np.int64))
 
 
+@on_tensor
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each number 0, 1, ... occurs in a vector of them; with weights, the sum of the weights of each."""
     array = input._array

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..backend import dtypes
 from ..dispatch import apply
 from ..ops import indexing as indexing_ops
 from ..ops import shape as ops
-from .arguments import Dim, dim_index, dim_indices, promote, require_tensor, sizes
+from .arguments import Dim, dim_index, dim_indices, numpy_names, on_tensor, promote, require_tensor, sizes
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -17,12 +18,18 @@ if TYPE_CHECKING:
 # ---- the same elements in the same order ---------------------------------------------------------------------------
 
 
-def reshape(input: Tensor, *shape: Any) -> Tensor:
+@on_tensor
+def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """The elements in row-major order in another shape, in which one size may be -1; a view where possible.
 
     RuntimeError: the shape does not hold the same number of elements.
     """
-    return apply(ops.Reshape, input, shape=_resolved(sizes(shape), input._array.size))
+    return apply(ops.Reshape, input, shape=_resolved(_integers(sizes, shape), input._array.size))
+
+
+def _integers(separate: tuple[Any, ...], named: Any) -> tuple[int, ...]:
+    """Integers given one by one, as one sequence, or by name."""
+    return sizes(separate if named is None else (named,))
 
 
 def _resolved(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
@@ -46,9 +53,15 @@ def _resolved(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
     raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {numel}")
 
 
-def view(input: Tensor, *shape: Any) -> Tensor:
-    """The same memory in another shape. RuntimeError: the memory is not laid out so that this is possible."""
-    result = reshape(input, *shape)
+@on_tensor
+def view(input: Tensor, *sizes: Any, size: Any = None) -> Tensor:
+    """The same memory in another shape, or, given a dtype, its bits read as numbers of that dtype.
+
+    RuntimeError: the memory is not laid out so that this is possible.
+    """
+    if len(sizes) == 1 and isinstance(sizes[0], dtypes.dtype):
+        return _bits(input, sizes[0])
+    result = reshape(input, *sizes, shape=size)
     if result._memory is not input._memory:
         raise RuntimeError(
             "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
@@ -57,16 +70,29 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     return result
 
 
+def _bits(input: Tensor, dtype: dtypes.dtype) -> Tensor:
+    try:
+        return input._result(input._array.view(dtype.dtype))._share_memory_of(input)
+    except ValueError:
+        raise RuntimeError(
+            f"view: a tensor of {input.dtype}, shape {tuple(input.shape)} and strides {input.stride()} cannot be read "
+            f"as {dtype}: the last dimension must be without gaps and hold a whole number of the new elements"
+        ) from None
+
+
+@on_tensor
 def reshape_as(input: Tensor, other: Tensor) -> Tensor:
     """`reshape` to the shape of other."""
     return reshape(input, other.shape)
 
 
+@on_tensor
 def view_as(input: Tensor, other: Tensor) -> Tensor:
     """`view` in the shape of other."""
     return view(input, other.shape)
 
 
+@on_tensor
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """The dimensions from start_dim to end_dim (both included) as one; a 0-d tensor becomes one of shape (1,)."""
     shape = input._array.shape
@@ -78,11 +104,13 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(input, *shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
 
 
+@on_tensor
 def ravel(input: Tensor) -> Tensor:
     """All elements in one dimension."""
     return contiguous(reshape(input, -1)) if input._array.size else reshape(input, 0)
 
 
+@on_tensor
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """One dimension as several of these sizes, of which one may be -1."""
     shape = input._array.shape
@@ -99,6 +127,7 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     return reshape(input, *shape[:at], *resolved, *shape[at + 1 :])
 
 
+@on_tensor
 def squeeze(input: Tensor, dim: Dim = None) -> Tensor:
     """Without its dimensions of size 1: all of them, or those among the given ones."""
     shape = input._array.shape
@@ -109,6 +138,7 @@ def squeeze(input: Tensor, dim: Dim = None) -> Tensor:
     return reshape(input, tuple(n for i, n in enumerate(shape) if n != 1 or i not in dims))
 
 
+@on_tensor
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """With a dimension of size 1 inserted at this place."""
     shape = input._array.shape
@@ -116,6 +146,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     return reshape(input, *shape[:at], 1, *shape[at:])
 
 
+@on_tensor
 def contiguous(input: Tensor) -> Tensor:
     """The tensor itself if its elements lie in row-major order without gaps, else a copy in which they do."""
     return input if input._array.flags.c_contiguous else apply(ops.Contiguous, input)
@@ -124,13 +155,14 @@ def contiguous(input: Tensor) -> Tensor:
 # ---- the dimensions in another order -------------------------------------------------------------------------------
 
 
-def permute(input: Tensor, *dims: Any) -> Tensor:
+@on_tensor
+def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     """The dimensions in another order: dimension i of the result is dimension `dims[i]` of the input. A view."""
-    order = sizes(dims)
+    order = _integers(order, dims)
     ndim = input._array.ndim
     if len(order) != ndim:
         raise RuntimeError(
-            f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
+            f"permute: number of dimensions in the tensor input does not match the length of the desired "
             f"ordering of dimensions i.e. input.dim() = {ndim} is not equal to len(dims) = {len(order)}"
         )
     axes = tuple(dim_index(d, ndim) for d in order)
@@ -139,6 +171,7 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     return apply(ops.Permute, input, axes=axes)
 
 
+@on_tensor
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Two dimensions exchanged. A view."""
     ndim = input._array.ndim
@@ -152,6 +185,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
 swapaxes = swapdims = transpose
 
 
+@on_tensor
 def t(input: Tensor) -> Tensor:
     """A matrix transposed; tensors of fewer dimensions as they are. RuntimeError: more than two dimensions."""
     if input._array.ndim > 2:
@@ -159,6 +193,7 @@ def t(input: Tensor) -> Tensor:
     return apply(ops.Permute, input, axes=tuple(reversed(range(input._array.ndim))))
 
 
+@on_tensor
 def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """Dimensions moved to other places, the others keeping their order. A view."""
     ndim = input._array.ndim
@@ -188,12 +223,13 @@ moveaxis = movedim
 # ---- repeated ------------------------------------------------------------------------------------------------------
 
 
-def expand(input: Tensor, *size: Any) -> Tensor:
+@on_tensor
+def expand(input: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     """Dimensions of size 1 repeated to a larger size, new ones put in front; -1 keeps a size. A view.
 
     RuntimeError: a dimension of another size than 1 would change.
     """
-    old, new = input._array.shape, sizes(size)
+    old, new = input._array.shape, _integers(sizes, size)
     extra = len(new) - len(old)
     if extra < 0:
         raise RuntimeError(
@@ -218,11 +254,13 @@ def expand(input: Tensor, *size: Any) -> Tensor:
     return apply(ops.Expand, input, shape=tuple(target))
 
 
+@on_tensor
 def expand_as(input: Tensor, other: Tensor) -> Tensor:
     """`expand` to the shape of other."""
     return expand(input, other.shape)
 
 
+@on_tensor
 def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
     """The same as `expand(size)`."""
     return expand(input, size)
@@ -251,9 +289,10 @@ def broadcast_shapes(*shapes: Any) -> tuple[int, ...]:
     return tuple(target)
 
 
-def repeat(input: Tensor, *repeats: Any) -> Tensor:
+@on_tensor
+def repeat(input: Tensor, *times: Any, repeats: Any = None) -> Tensor:
     """The whole tensor repeated this often along each dimension; further repeats come first, as new dimensions."""
-    times, shape = sizes(repeats), input._array.shape
+    times, shape = _integers(times, repeats), input._array.shape
     if len(times) < len(shape):
         raise RuntimeError(
             "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor: got "
@@ -273,12 +312,14 @@ def _owning(result: Tensor, input: Tensor) -> Tensor:
     return apply(ops.Contiguous, result) if result._memory is input._memory else result
 
 
-def tile(input: Tensor, *dims: Any) -> Tensor:
+@on_tensor
+def tile(input: Tensor, *times: Any, dims: Any = None) -> Tensor:
     """As `repeat`, but missing repeats of leading dimensions are 1."""
-    times = sizes(dims)
+    times = _integers(times, dims)
     return repeat(input, (1,) * (input._array.ndim - len(times)) + times)
 
 
+@on_tensor
 def repeat_interleave(
     input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:
@@ -287,7 +328,6 @@ def repeat_interleave(
     repeats: an integer, or a tensor with one number for each. Without repeats, the input holds the numbers and the
     result the indices 0, 0, 1, ... that they stand for.
     """
-    require_tensor("repeat_interleave", "input", input)
     xp = input._xp
     if repeats is None:
         counts = _counts(input._array)
@@ -339,6 +379,7 @@ def _sequence(name: str, tensors: Any) -> tuple[Tensor, ...]:
     return tuple(tensors)
 
 
+@numpy_names
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors joined along a dimension; their other sizes must be equal.
 
@@ -373,6 +414,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 concatenate = concat = cat
 
 
+@numpy_names
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape joined along a new dimension."""
     given = _sequence("stack", tensors)
@@ -399,6 +441,7 @@ def vstack(tensors: Sequence[Tensor]) -> Tensor:
     return cat([x if x._array.ndim > 1 else reshape(x, 1, -1) for x in _sequence("vstack", tensors)], 0)
 
 
+@on_tensor
 def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """The `length` elements from `start` on along a dimension. A view.
 
@@ -426,6 +469,7 @@ def _existing_dim(name: str, input: Tensor, dim: int) -> int:
     return dim_index(dim, input._array.ndim)
 
 
+@on_tensor
 def select(input: Tensor, dim: int, index: int) -> Tensor:
     """The slice at one index of a dimension, without that dimension. A view."""
     if not input._array.ndim:
@@ -439,6 +483,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     return apply(indexing_ops.Slice, input, place=(slice(None),) * at + (int(index) % n, ...))
 
 
+@on_tensor
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """All slices along a dimension, without that dimension. Views."""
     if not input._array.ndim:
@@ -447,8 +492,10 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     return tuple(select(input, at, i) for i in range(input._array.shape[at]))
 
 
+@numpy_names
 def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of one size (the last may be smaller) or of the given sizes along a dimension. Views."""
+    require_tensor("split", "tensor", tensor)
     at = _existing_dim("split", tensor, dim)
     n = tensor._array.shape[at]
     if isinstance(split_size_or_sections, int):
@@ -474,6 +521,7 @@ def _pieces(tensor: Tensor, at: int, lengths: Sequence[int]) -> tuple[Tensor, ..
     return tuple(pieces)
 
 
+@on_tensor
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most this many pieces of equal size (the last may be smaller) along a dimension. Views."""
     at = _existing_dim("chunk", input, dim)
@@ -485,6 +533,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(input, -(-n // chunks), at)
 
 
+@on_tensor
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces along a dimension: this many of nearly equal size, or those between these indices. Views."""
     at = _existing_dim("tensor_split", input, dim)
@@ -503,13 +552,15 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
 # ---- turned, cut to a triangle, diagonals --------------------------------------------------------------------------
 
 
-def flip(input: Tensor, *dims: Any) -> Tensor:
+@on_tensor
+def flip(input: Tensor, *axes: Any, dims: Any = None) -> Tensor:
     """In reverse order along the dimensions."""
-    given = sizes(dims)
-    axes = dim_indices(given, input._array.ndim) if given else ()
-    return apply(ops.Flip, input, axes=axes) if axes else apply(ops.Contiguous, input)
+    given = _integers(axes, dims)
+    reverse = dim_indices(given, input._array.ndim) if given else ()
+    return apply(ops.Flip, input, axes=reverse) if reverse else apply(ops.Contiguous, input)
 
 
+@on_tensor
 def roll(input: Tensor, shifts: int | Sequence[int], dims: Dim = None) -> Tensor:
     """Elements moved on by `shifts`, those leaving at the end entering at the start; without dims as if flattened."""
     by = tuple(shifts) if isinstance(shifts, Sequence) else (shifts,)
@@ -524,6 +575,7 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: Dim = None) -> Tensor
     return apply(ops.Roll, input, shifts=by, axes=tuple(dim_index(d, input._array.ndim) for d in given))
 
 
+@on_tensor
 def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """Turned by k quarter turns in the plane of two dimensions, from the first towards the second."""
     ndim = input._array.ndim
@@ -541,12 +593,14 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     return transpose(flip(input, b), a, b) if k % 4 == 1 else flip(transpose(input, a, b), b)
 
 
+@on_tensor
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """The last two dimensions on and below a diagonal, 0 above it; `diagonal` counts from the main one upwards."""
     _require_matrix("tril", input)
     return apply(ops.Tril, input, k=diagonal)
 
 
+@on_tensor
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """The last two dimensions on and above a diagonal, 0 below it; `diagonal` counts from the main one upwards."""
     _require_matrix("triu", input)
@@ -558,6 +612,7 @@ def _require_matrix(name: str, input: Tensor) -> None:
         raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions, got shape {tuple(input.shape)}")
 
 
+@on_tensor
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """A diagonal of two dimensions, as the last dimension; `offset` counts from the main one upwards. A view."""
     a, b = (dim_index(d, input._array.ndim) for d in (dim1, dim2))
@@ -566,6 +621,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     return apply(ops.Diagonal, input, offset=offset, axis1=a, axis2=b)
 
 
+@on_tensor
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """Zero matrices in two new dimensions with the last dimension on a diagonal: the reverse of `diagonal`."""
     ndim = input._array.ndim + 1
@@ -575,6 +631,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     return apply(ops.DiagEmbed, input, offset=offset, axis1=a, axis2=b)
 
 
+@on_tensor
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """The matrix with this vector on a diagonal, or the diagonal of this matrix."""
     if input._array.ndim == 1:
@@ -584,6 +641,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input._array.ndim}D")
 
 
+@on_tensor
 def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """The windows of `size` elements that start every `step` along a dimension; each window in a new last dimension.
 
@@ -608,7 +666,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     """
     given = _several("meshgrid", tensors)
     if indexing not in ("ij", "xy"):
-        raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
+        raise RuntimeError(f'meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
     if not given:
         raise RuntimeError("meshgrid expects a non-empty TensorList")
     for x in given:
@@ -632,6 +690,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
 # ---- padded --------------------------------------------------------------------------------------------------------
 
 
+@on_tensor
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """Elements added (or, for negative numbers, cut off) at both ends of the last dimensions.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .arguments import dim_index
+from .arguments import dim_index, on_tensor, require_tensor
 from .indexing import gather
 from .shape import flatten, reshape
 
@@ -36,6 +36,7 @@ def _order(xp: Any, array: Any, axis: int, descending: bool) -> Any:
     return array.shape[axis] - 1 - backwards
 
 
+@on_tensor
 def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False) -> ValuesAndIndices:
     """(values, indices) in ascending or descending order along a dimension.
 
@@ -48,6 +49,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool
     return _picked(input, at, _order(input._xp, input._array, at, descending))
 
 
+@on_tensor
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Tensor:
     """The indices that sort the input along a dimension; see `sort`."""
     at = dim_index(dim, input._array.ndim)
@@ -56,11 +58,13 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: b
     return input._result(_order(input._xp, input._array, at, descending))
 
 
+@on_tensor
 def msort(input: Tensor) -> Tensor:
     """Sorted along the first dimension."""
     return sort(input, 0).values
 
 
+@on_tensor
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesAndIndices:
     """(values, indices) of the k largest (or smallest) elements along a dimension, in order.
 
@@ -84,6 +88,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     return _picked(input, at, xp.moveaxis(indices, -1, at))
 
 
+@on_tensor
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
     """(values, indices) of the k-th smallest element along a dimension; k counts from 1."""
     at = dim_index(dim, input._array.ndim)
@@ -100,6 +105,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
     return ValuesAndIndices(reshape(picked.values, shape), reshape(picked.indices, shape))
 
 
+@on_tensor
 def unique(
     input: Tensor,
     sorted: bool = True,
@@ -139,6 +145,7 @@ def searchsorted(
     The sequence has one dimension, or the same leading dimensions as the values: then each row is searched in its own.
     sorter: indices that sort the sequence, if it is not sorted.
     """
+    require_tensor("searchsorted", "sorted_sequence", sorted_sequence)
     if side not in (None, "left", "right"):
         raise RuntimeError(f"searchsorted(): side can only be 'left' or 'right' but got {side}")
     if side == "left" and right:

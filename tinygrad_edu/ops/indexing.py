@@ -97,7 +97,11 @@ class Index(Op):
 
     @staticmethod
     def forward(xp, x, *indices, axes):
-        return x[on_axes(x.ndim, axes, indices)], (x.shape, axes, *indices)
+        if len(axes) == 1:
+            y = xp.take(x, indices[0], axes[0])  # the same as below, faster
+        else:
+            y = x[on_axes(x.ndim, axes, indices)]
+        return y, (x.shape, axes, *indices)
 
     @staticmethod
     def backward(xp, saved, gy):
