@@ -32,6 +32,13 @@ class Size(tuple[int, ...]):
         """The product of the sizes."""
         return int(np.prod(self, dtype=np.int64))
 
+    def __add__(self, other: Any) -> Size:
+        return Size(super().__add__(other))
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return Size(found) if isinstance(index, slice) else found
+
     def __repr__(self) -> str:
         return f"tinygrad_edu.Size({list(self)})"
 
@@ -206,6 +213,8 @@ class Tensor:
         """The number of dimensions."""
         return self._array.ndim
 
+    ndimension = dim
+
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the size of one dimension."""
         return self.shape if dim is None else self._array.shape[arguments.dim_index(dim, self._array.ndim)]
@@ -283,10 +292,15 @@ class Tensor:
         return bool(self._array.item())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._only_number())
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._only_number())
+
+    def _only_number(self) -> Scalar:
+        if self._array.size != 1:
+            raise ValueError(f"only one element tensors can be converted to Python scalars, this has {self.numel()}")
+        return self._array.item()
 
     def __index__(self) -> int:
         if self._array.dtype.kind == "f" or self._array.size != 1:
@@ -315,7 +329,11 @@ class Tensor:
         return f"{name}({', '.join([numbers, *notes])})"
 
     def __format__(self, spec: str) -> str:
-        return format(self.item() if spec and self.ndim == 0 else str(self), spec)
+        if not spec:
+            return str(self)
+        if self.ndim:
+            raise TypeError(f"a format such as {spec!r} needs a 0-d tensor, this one has shape {tuple(self.shape)}")
+        return format(self.item(), spec)
 
     # ---- another dtype or device -----------------------------------------------------------------------------------
 
@@ -599,6 +617,8 @@ class Tensor:
         self._check_may_change("fill_")
         if isinstance(value, Tensor):
             return self.copy_(value)
+        if not isinstance(value, (bool, int, float, np.generic)):
+            raise TypeError(f"fill_: expected a number or a 0-d tensor, got {type(value).__name__}")
         self._array[...] = value
         return self._changed()
 
@@ -608,16 +628,22 @@ class Tensor:
 
     def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
         """Fill with normal random numbers."""
+        if std < 0:
+            raise RuntimeError(f"normal_: expects std >= 0.0, but found std {std}")
         return self._fill_random("normal_", lambda stream, a: mean + std * stream.normal(a.shape, a.dtype), generator)
 
     def uniform_(self, from_: float = 0.0, to: float = 1.0, *, generator: Any = None) -> Tensor:
         """Fill with random numbers uniform on [from_, to)."""
+        if from_ > to:
+            raise RuntimeError(f"uniform_: expects to return a [from, to) range, but found from={from_} > to={to}")
         return self._fill_random(
             "uniform_", lambda stream, a: from_ + (to - from_) * stream.uniform(a.shape, a.dtype), generator
         )
 
     def bernoulli_(self, p: float = 0.5, *, generator: Any = None) -> Tensor:
         """Fill with 1 with probability p, else 0."""
+        if not 0 <= p <= 1:
+            raise RuntimeError(f"bernoulli_: expects p to be in [0, 1], but got p={p}")
         return self._fill_random(
             "bernoulli_", lambda stream, a: stream.uniform(a.shape, np.float32) < p, generator, floating=False
         )
@@ -625,10 +651,14 @@ class Tensor:
     def random_(self, from_: int = 0, to: int | None = None, *, generator: Any = None) -> Tensor:
         """Fill with integers uniform on [from_, to); `random_(to)` starts at 0."""
         low, high = (0, from_) if to is None else (from_, to)
+        if low >= high:
+            raise RuntimeError(f"random_: expects 'from' to be less than 'to', but got from={low} >= to={high}")
         return self._fill_random("random_", lambda stream, a: stream.integers(low, high, a.shape), generator, False)
 
     def exponential_(self, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
         """Fill with numbers of the exponential distribution with rate lambd."""
+        if lambd <= 0:
+            raise RuntimeError(f"exponential_: expects lambd > 0.0, but found lambd={lambd}")
         return self._fill_random(
             "exponential_", lambda stream, a: -np.log1p(-stream.uniform(a.shape, np.float64)) / lambd, generator
         )
@@ -638,7 +668,7 @@ class Tensor:
 
         self._check_may_change(name)
         if floating and not self.is_floating_point():
-            raise RuntimeError(f"{name}: expected a floating tensor, this one is {self.dtype}")
+            raise NotImplementedError(f"{name}: expected a floating tensor, this one is {self.dtype}")
         self._array[...] = draw(stream_of(generator), self._array)
         return self._changed()
 
@@ -833,7 +863,7 @@ class Tensor:
     __xor__, __rxor__ = _operator(bitwise_xor), _reflected(bitwise_xor)
     __eq__, __ne__ = _operator(eq), _operator(ne)  # type: ignore[assignment]  # a Tensor, not a bool
     __lt__, __le__, __gt__, __ge__ = _operator(lt), _operator(le), _operator(gt), _operator(ge)
-    __neg__, __pos__, __abs__, __invert__ = neg, positive, abs, bitwise_not
+    __neg__, __pos__, __abs__, __invert__ = neg, positive, abs, elementwise.invert
     __iadd__ = _augmented(add, operator.iadd)
     __isub__ = _augmented(sub, operator.isub)
     __imul__ = _augmented(mul, operator.imul)

@@ -35,6 +35,13 @@ def _kind(x: Any) -> str:
     return "b" if isinstance(x, bool) else "i" if isinstance(x, int) else "f"
 
 
+def _tensors(name: str, input: Any, other: Any) -> tuple[Tensor, Tensor]:
+    """Both operands of a function that takes no numbers, checked."""
+    require_tensor(name, "input", input)
+    require_tensor(name, "other", other)
+    return input, other
+
+
 def _not_for_bool(name: str, *operands: Any) -> None:
     if all(_kind(x) == "b" for x in operands):
         raise NotImplementedError(f"{name}: not implemented for bool; convert the tensor first, for example by .int()")
@@ -49,14 +56,13 @@ def add(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
 
 
 def sub(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
-    """input - alpha * other. RuntimeError: on booleans, for which the difference has no meaning."""
-    a, b = pair(input, _times(other, alpha, input))
+    """input - alpha * other. RuntimeError: one of them is boolean."""
     if "b" in (_kind(input), _kind(other)):
         raise RuntimeError(
-            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
-            "use the `~` or `logical_not()` operator instead"
+            "Subtraction, the `-` operator, with a bool tensor is not supported. Use `~` or `logical_not()` to "
+            "invert a mask, and `^` or `logical_xor()` to compare two"
         )
-    return apply(ops.Sub, a, b)
+    return apply(ops.Sub, *pair(input, _times(other, alpha, input)))
 
 
 def _times(other: Any, alpha: Number, input: Any) -> Any:
@@ -274,7 +280,7 @@ def atan(input: Tensor) -> Tensor:
 
 def atan2(input: Tensor, other: Tensor) -> Tensor:
     """The angle of the point (other, input), in [-pi, pi]."""
-    return apply(ops.Atan2, *_floating_pair(input, other))
+    return apply(ops.Atan2, *_floating_pair(*_tensors("atan2", input, other)))
 
 
 def sinh(input: Tensor) -> Tensor:
@@ -362,14 +368,12 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
 
 def maximum(input: Tensor, other: Tensor) -> Tensor:
     """The larger of each two elements; NaN if either is."""
-    require_tensor("maximum", "other", other)
-    return apply(ops.Maximum, *pair(input, other))
+    return apply(ops.Maximum, *pair(*_tensors("maximum", input, other)))
 
 
 def minimum(input: Tensor, other: Tensor) -> Tensor:
     """The smaller of each two elements; NaN if either is."""
-    require_tensor("minimum", "other", other)
-    return apply(ops.Minimum, *pair(input, other))
+    return apply(ops.Minimum, *pair(*_tensors("minimum", input, other)))
 
 
 # ---- choosing ------------------------------------------------------------------------------------------------------
@@ -397,10 +401,10 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
     if _kind(input) != "f":
         return clone(input)
     info = dtypes.finfo(input.dtype)
+    high, low = info.max if posinf is None else posinf, info.min if neginf is None else neginf
     with no_grad():
-        infinite = where(gt(input, 0), info.max if posinf is None else posinf, info.min if neginf is None else neginf)
-        replacement = where(isnan(input), nan, infinite)
-    return where(isfinite(input), input, cast(replacement, input.dtype))
+        replaced = where(eq(input, math.inf), high, where(eq(input, -math.inf), low, where(isnan(input), nan, input)))
+    return where(isfinite(input), input, replaced)
 
 
 # ---- comparisons ---------------------------------------------------------------------------------------------------
@@ -438,20 +442,16 @@ def ge(input: Any, other: Any) -> Tensor:
 
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether both tensors have the same shape and the same elements."""
-    require_tensor("equal", "input", input)
-    require_tensor("equal", "other", other)
+    _tensors("equal", input, other)
     return input.shape == other.shape and bool((input._array == other._array).all())
 
 
-def isclose(
-    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
-) -> Tensor:
+def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """Whether |input - other| <= atol + rtol * |other|, or both are the same infinity.
 
     equal_nan: whether two NaNs are close. RuntimeError: different dtypes.
     """
-    require_tensor("isclose", "input", input)
-    require_tensor("isclose", "other", other)
+    _tensors("isclose", input, other)
     if input.dtype != other.dtype:
         raise RuntimeError(f"isclose: both tensors must have one dtype, got {input.dtype} and {other.dtype}")
     with no_grad():
@@ -468,9 +468,7 @@ def isclose(
     return close
 
 
-def allclose(
-    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
-) -> bool:
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
     """Whether every two elements are close, as `isclose` decides."""
     return builtins.bool(isclose(input, other, rtol, atol, equal_nan)._array.all())
 
@@ -517,12 +515,6 @@ def logical_not(input: Tensor) -> Tensor:
     return apply(ops.LogicalNot, input)
 
 
-def _tensors(name: str, input: Any, other: Any) -> tuple[Tensor, Tensor]:
-    require_tensor(name, "input", input)
-    require_tensor(name, "other", other)
-    return input, other
-
-
 def bitwise_and(input: Any, other: Any) -> Tensor:
     """The bits set in both; for booleans, logical and. NotImplementedError: on floating tensors."""
     return apply(ops.BitwiseAnd, *_bits("bitwise_and", input, other))
@@ -550,11 +542,18 @@ def _dtype(x: Any) -> Any:
 
 
 def bitwise_not(input: Tensor) -> Tensor:
-    """Every bit inverted; for booleans, logical not. TypeError: on floating tensors."""
+    """Every bit inverted; for booleans, logical not. NotImplementedError: on floating tensors."""
     require_tensor("bitwise_not", "input", input)
     if _kind(input) == "f":
-        raise TypeError(f"~ (operator.invert) is only implemented on integer and boolean tensors, got {input.dtype}")
+        raise NotImplementedError(f"bitwise_not: expected integers or booleans, got {input.dtype}")
     return apply(ops.BitwiseNot, input)
+
+
+def invert(input: Tensor) -> Tensor:
+    """`~input`. TypeError: on floating tensors."""
+    if _kind(input) == "f":
+        raise TypeError(f"~ (operator.invert) is only implemented on integer and boolean tensors, got {input.dtype}")
+    return bitwise_not(input)
 
 
 # ---- copies --------------------------------------------------------------------------------------------------------

@@ -6,28 +6,21 @@ Everywhere `dim` is one dimension, several, or None for all; `keepdim` keeps the
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..backend import dtypes
 from ..dispatch import apply
 from ..ops import reduction as ops
-from .arguments import Dim, cast, dim_index, dim_indices, require_tensor, to_floating
-from .elementwise import abs, clone, div, isnan, maximum, minimum, mul, ne, sub, where
+from .arguments import Dim, cast, dim_index, dim_indices, on_tensor, to_floating
+from .elementwise import abs, clone, isnan, maximum, minimum, ne, where
+from .indexing import gather
+from .shape import squeeze
+from .sorting import ValuesAndIndices
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-class ValuesAndIndices(NamedTuple):
-    """What was found along a dimension, and where."""
-
-    values: Any
-    indices: Any
 
 
 class MinMax(NamedTuple):
@@ -35,20 +28,6 @@ class MinMax(NamedTuple):
 
     min: Any
     max: Any
-
-
-def _reduction(function: F) -> F:
-    """Check that the input is a Tensor, and understand `axis` and `keepdims`."""
-
-    @functools.wraps(function)
-    def wrapper(input: Any, *args: Any, **kwargs: Any) -> Any:
-        require_tensor(function.__name__, "input", input)
-        for numpy_name, name in (("axis", "dim"), ("keepdims", "keepdim")):
-            if numpy_name in kwargs:
-                kwargs[name] = kwargs.pop(numpy_name)
-        return function(input, *args, **kwargs)
-
-    return wrapper  # type: ignore[return-value]  # wraps keeps the signature
 
 
 def _summable(input: Tensor, dtype: Any) -> Tensor:
@@ -80,13 +59,13 @@ def _require_elements(name: str, input: Tensor, dim: Any, error: type[Exception]
 # ---- sums and products ---------------------------------------------------------------------------------------------
 
 
-@_reduction
+@on_tensor
 def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum along dim. Integers and booleans give int64, unless dtype says otherwise."""
     return apply(ops.Sum, _summable(input, dtype), axis=dim_indices(dim, input.ndim), keepdims=keepdim)
 
 
-@_reduction
+@on_tensor
 def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean along dim; NaN of no elements. RuntimeError: integers or booleans without a floating dtype."""
     x = input if dtype is None else cast(input, dtypes.as_dtype(dtype))
@@ -94,32 +73,32 @@ def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = 
     return apply(ops.Mean, x, axis=dim_indices(dim, x.ndim), keepdims=keepdim)
 
 
-@_reduction
+@on_tensor
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The product along dim, or of all elements. Integers and booleans give int64, unless dtype says otherwise."""
     axis = tuple(range(input.ndim)) if dim is None else dim_indices(dim_index(dim, input.ndim), input.ndim)
     return apply(ops.Prod, _summable(input, dtype), axis=axis, keepdims=keepdim)
 
 
-@_reduction
+@on_tensor
 def nansum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum along dim with NaN counted as zero."""
     return sum(where(isnan(input), 0, input), dim, keepdim, dtype=dtype)
 
 
-@_reduction
+@on_tensor
 def count_nonzero(input: Tensor, dim: Dim = None) -> Tensor:
     """The number of elements along dim that are not zero."""
     return sum(ne(input, 0), dim)
 
 
-@_reduction
+@on_tensor
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """The sum of each element and those before it along dim."""
     return _running(ops.Cumsum, input, dim, dtype)
 
 
-@_reduction
+@on_tensor
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """The product of each element and those before it along dim."""
     return _running(ops.Cumprod, input, dim, dtype)
@@ -133,35 +112,35 @@ def _running(op: Any, input: Tensor, dim: int, dtype: Any) -> Tensor:
 # ---- extremes ------------------------------------------------------------------------------------------------------
 
 
-@_reduction
+@on_tensor
 def amax(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The largest element along dim; equal ones share the gradient. RuntimeError, IndexError: there is none."""
     _require_elements("amax", input, dim)
     return apply(ops.Amax, input, axis=dim_indices(dim, input.ndim), keepdims=keepdim)
 
 
-@_reduction
+@on_tensor
 def amin(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The smallest element along dim; equal ones share the gradient. RuntimeError, IndexError: there is none."""
     _require_elements("amin", input, dim)
     return apply(ops.Amin, input, axis=dim_indices(dim, input.ndim), keepdims=keepdim)
 
 
-@_reduction
+@on_tensor
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
     """The smallest and the largest element along dim, as (min, max)."""
     _require_elements("aminmax", input, dim)
     return MinMax(amin(input, dim, keepdim), amax(input, dim, keepdim))
 
 
-@_reduction
+@on_tensor
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index (int64) of the largest element along dim, the first of equals; without dim, in the flattened input."""
     _require_elements("argmax", input, dim, IndexError)
     return _arg(ops.Argmax, input, dim, keepdim)
 
 
-@_reduction
+@on_tensor
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index (int64) of the smallest element along dim, the first of equals; without dim, in the flattened input."""
     _require_elements("argmin", input, dim, IndexError)
@@ -173,7 +152,7 @@ def _arg(op: Any, input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     return apply(op, input, axis=axis if input.ndim else None, keepdims=keepdim)
 
 
-@_reduction
+@on_tensor
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The largest element; along an integer dim, its (values, indices); with a tensor, the larger of each two.
 
@@ -182,7 +161,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     return _extreme("max", input, dim if other is None else other, keepdim, amax, argmax, maximum)
 
 
-@_reduction
+@on_tensor
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The smallest element; along an integer dim, its (values, indices); with a tensor, the smaller of each two.
 
@@ -203,41 +182,34 @@ def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool, of_all: Any, arg
 
 def _pick(input: Tensor, index: Tensor, dim: int, keepdim: bool) -> ValuesAndIndices:
     """The elements at these indices along dim (of size 1 there), and the indices."""
-    if input.ndim == 0:
-        return ValuesAndIndices(clone(input), index)
-    axis = dim_index(dim, input.ndim)
-    values = apply(ops.Pick, input, index._array, axis=axis, keepdims=keepdim)
-    return ValuesAndIndices(values, index if keepdim else index._result(index._array.squeeze(axis)))
+    values = gather(input, dim, index)
+    return ValuesAndIndices(values, index) if keepdim else ValuesAndIndices(squeeze(values, dim), squeeze(index, dim))
 
 
-@_reduction
+@on_tensor
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The median, the lower of two; along dim, its (values, indices). NaN if an element is NaN."""
     if dim is None:
         return apply(ops.Median, input)
-    _require_elements("median", input, dim_index(dim, input.ndim))
-    return _pick(input, apply(ops.Argmedian, input, axis=dim_index(dim, input.ndim)), dim, keepdim)
+    axis = dim_index(dim, input.ndim)
+    _require_elements("median", input, axis)
+    return _pick(input, apply(ops.Argmedian, input, axis=axis) if input.ndim else argmin(input), dim, keepdim)
 
 
 # ---- spread and size -----------------------------------------------------------------------------------------------
 
 
-def _deviations(
-    name: str, input: Tensor, dim: Any, unbiased: bool | None, correction: float | None
-) -> tuple[Tensor, Tensor, Dim, float]:
-    """input minus its mean, the mean (dimensions kept), dim, and what the sum of squares is divided by."""
+def _spread(op: Any, input: Tensor, dim: Any, unbiased: bool | None, keepdim: bool, correction: float | None) -> Tensor:
+    if input._array.dtype.kind != "f":
+        raise RuntimeError(f"{op.name}: std and var only support floating point dtypes, got {input.dtype}")
     if isinstance(dim, bool):  # var(x, False) is var(x, unbiased=False)
         dim, unbiased = None, dim
-    if input._array.dtype.kind != "f":
-        raise RuntimeError(f"{name}: std and var only support floating point dtypes, got {input.dtype}")
     if correction is None:
-        correction = 1 if unbiased is None or unbiased else 0
-    centre = mean(input, dim, keepdim=True)
-    n = math.prod(input.shape[d] for d in dim_indices(dim, input.ndim))
-    return sub(input, centre), centre, dim, n - correction if n > correction else 0
+        correction = 0 if unbiased is False else 1
+    return apply(op, input, axis=dim_indices(dim, input.ndim), keepdims=keepdim, correction=correction)
 
 
-@_reduction
+@on_tensor
 def var(
     input: Tensor,
     dim: Any = None,
@@ -250,11 +222,10 @@ def var(
 
     correction: 1 by default (Bessel's); unbiased=False is the same as correction=0.
     """
-    deviation, _, dim, n = _deviations("var", input, dim, unbiased, correction)
-    return div(sum(mul(deviation, deviation), dim, keepdim), n)
+    return _spread(ops.Var, input, dim, unbiased, keepdim, correction)
 
 
-@_reduction
+@on_tensor
 def std(
     input: Tensor,
     dim: Any = None,
@@ -264,11 +235,10 @@ def std(
     correction: float | None = None,
 ) -> Tensor:
     """The standard deviation along dim, the root of `var`. The gradient where it is 0 is 0."""
-    deviation, _, dim, n = _deviations("std", input, dim, unbiased, correction)
-    return div(norm(deviation, 2, dim, keepdim), math.sqrt(n))
+    return _spread(ops.Std, input, dim, unbiased, keepdim, correction)
 
 
-@_reduction
+@on_tensor
 def var_mean(
     input: Tensor,
     dim: Any = None,
@@ -278,12 +248,11 @@ def var_mean(
     correction: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The variance and the mean along dim."""
-    if isinstance(dim, bool):
-        dim, unbiased = None, dim
-    return var(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
+    spread = var(input, dim, unbiased, keepdim, correction=correction)
+    return spread, mean(input, None if isinstance(dim, bool) else dim, keepdim)
 
 
-@_reduction
+@on_tensor
 def std_mean(
     input: Tensor,
     dim: Any = None,
@@ -293,12 +262,11 @@ def std_mean(
     correction: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The standard deviation and the mean along dim."""
-    if isinstance(dim, bool):
-        dim, unbiased = None, dim
-    return std(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
+    spread = std(input, dim, unbiased, keepdim, correction=correction)
+    return spread, mean(input, None if isinstance(dim, bool) else dim, keepdim)
 
 
-@_reduction
+@on_tensor
 def norm(
     input: Tensor, p: float | str | None = "fro", dim: Dim = None, keepdim: bool = False, dtype: Any = None
 ) -> Tensor:
@@ -311,9 +279,7 @@ def norm(
     if p is None or p == "fro":
         p = 2
     if isinstance(p, str):
-        raise ValueError(f"norm: p must be a number or 'fro', got {p!r}")
-    if p == 0:
-        return sum(cast(ne(x, 0), x.dtype), dim, keepdim)
+        raise RuntimeError(f"norm: p must be a number or 'fro', got {p!r}")
     if p == math.inf:
         return amax(abs(x), dim, keepdim)
     if p == -math.inf:
@@ -321,7 +287,7 @@ def norm(
     return apply(ops.Norm, x, p=p, axis=dim_indices(dim, x.ndim), keepdims=keepdim)
 
 
-@_reduction
+@on_tensor
 def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) -> Tensor:
     """log(sum(exp(input))) along dim, without overflow."""
     if dim is None:
@@ -332,13 +298,13 @@ def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) ->
 # ---- logic ---------------------------------------------------------------------------------------------------------
 
 
-@_reduction
+@on_tensor
 def any(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Whether any element along dim is not zero (uint8 for uint8, else bool)."""
     return _logic(ops.Any, input, dim, keepdim)
 
 
-@_reduction
+@on_tensor
 def all(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Whether all elements along dim are not zero (uint8 for uint8, else bool)."""
     return _logic(ops.All, input, dim, keepdim)

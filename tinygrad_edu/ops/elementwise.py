@@ -115,6 +115,11 @@ class Neg(Op):
         return -gy
 
 
+def _sign(x):
+    """-1, 0 or 1; 0 for NaN, where NumPy's `sign` is NaN."""
+    return (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)
+
+
 class Abs(Op):
     """y = |x|. The gradient at 0 is 0."""
 
@@ -127,7 +132,7 @@ class Abs(Op):
     @staticmethod
     def backward(xp, saved, gy):
         (x,) = saved
-        return gy * xp.sign(x)
+        return gy * _sign(x)
 
 
 class Lerp(Op):
@@ -496,7 +501,7 @@ class Sign(_Step):
 
     @staticmethod
     def forward(xp, x):
-        return (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype), ()
+        return _sign(x), ()
 
 
 class Floor(_Step):

@@ -25,7 +25,7 @@ class Sum(Op):
 
     @staticmethod
     def forward(xp, x, *, axis, keepdims):
-        return xp.sum(x, axis=axis, keepdims=keepdims), (x.shape, _kept(x, axis))
+        return xp.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype), (x.shape, _kept(x, axis))
 
     @staticmethod
     def backward(xp, saved, gy):
@@ -111,25 +111,6 @@ class Amin(Op):
     backward = staticmethod(_shared_among_equals)
 
 
-class Pick(Op):
-    """y = the element of x at a given index along one axis: of shape x without the axis, or 1 there."""
-
-    name = "pick"
-
-    @staticmethod
-    def forward(xp, x, index, *, axis, keepdims):
-        y = xp.take_along_axis(x, index, axis)
-        return (y if keepdims else xp.squeeze(y, axis)), (index, axis, x.shape)
-
-    @staticmethod
-    def backward(xp, saved, gy):
-        index, axis, shape = saved
-        along = [1] * len(shape)
-        along[axis] = shape[axis]
-        here = xp.arange(shape[axis]).reshape(along) == index
-        return xp.where(here, gy.reshape(index.shape), 0), None
-
-
 class Argmax(Op):
     """y = the index of the first of the largest elements along the axis (None: in the flattened x)."""
 
@@ -170,8 +151,49 @@ class All(Op):
         return xp.all(x, axis=axis, keepdims=keepdims), ()
 
 
+class Var(Op):
+    """y = the mean of (x - mean)^2 along the axes, with n - correction in the place of n (but never less than 0).
+
+    dy/dx = 2 (x - mean) / (n - correction): the mean moves with x, but the deviations add up to 0.
+    """
+
+    name = "var"
+
+    @staticmethod
+    def forward(xp, x, *, axis, keepdims, correction):
+        deviation = x - xp.sum(x, axis=axis, keepdims=True) / _size(x, axis)
+        n = max(_size(x, axis) - correction, 0)
+        y = xp.sum(deviation * deviation, axis=axis, keepdims=keepdims) / n
+        return y, (deviation, n, _kept(x, axis))
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        deviation, n, kept = saved
+        return gy.reshape(kept) * 2 / n * deviation
+
+
+class Std(Op):
+    """y = sqrt(var(x)). The gradient where y = 0 is 0.
+
+    dy/dx = (x - mean) / (y (n - correction)).
+    """
+
+    name = "std"
+
+    @staticmethod
+    def forward(xp, x, *, axis, keepdims, correction):
+        y, (deviation, n, kept) = Var.forward(xp, x, axis=axis, keepdims=keepdims, correction=correction)
+        y = xp.sqrt(y)
+        return y, (deviation, n, y.reshape(kept))
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        deviation, n, y = saved
+        return xp.where(y == 0, 0, gy.reshape(y.shape) / (y * n)) * deviation
+
+
 class Norm(Op):
-    """y = (sum of |x|^p)^(1/p) along the axes. The gradient at x = 0 is 0.
+    """y = (sum of |x|^p)^(1/p) along the axes; for p = 0 the number of x that are not 0. The gradient at x = 0 is 0.
 
     dy/dx = sign(x) (|x| / y)^(p - 1).
     """
@@ -181,18 +203,21 @@ class Norm(Op):
     @staticmethod
     def forward(xp, x, *, p, axis, keepdims):
         if p == 2:
-            y = xp.sqrt(xp.sum(x * x, axis=axis, keepdims=keepdims))
+            y = xp.sqrt(xp.sum(x * x, axis=axis, keepdims=True))
+        elif p == 0:
+            y = xp.sum(x != 0, axis=axis, keepdims=True, dtype=x.dtype)
         else:
-            y = xp.sum(xp.abs(x) ** p, axis=axis, keepdims=keepdims) ** (1 / p)
-        y = xp.asarray(y)
-        return y, (x, y, p, _kept(x, axis))
+            y = xp.sum(xp.abs(x) ** p, axis=axis, keepdims=True) ** (1 / p)
+        return (y if keepdims else xp.squeeze(y, axis)), (x, y, p)
 
     @staticmethod
     def backward(xp, saved, gy):
-        x, y, p, kept = saved
-        gy, y = gy.reshape(kept), y.reshape(kept)
+        x, y, p = saved
+        gy = gy.reshape(y.shape)
         if p == 2:
-            return xp.where(y == 0, 0, x * (gy / y))
+            return xp.where(y == 0, 0, gy / y) * x
+        if p == 0:
+            return None
         return xp.where(x == 0, 0, gy * xp.sign(x) * (xp.abs(x) / y) ** (p - 1))
 
 
