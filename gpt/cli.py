@@ -116,8 +116,9 @@ def main(args: Sequence[str] | None = None) -> int:
     commands: Any = Annotated[Train, tyro.conf.subcommand("train", default=Train(preset("laptop")))]
     commands |= Annotated[Sample, tyro.conf.subcommand("sample")]
     commands |= Annotated[Info, tyro.conf.subcommand("info")]
-    about = f"Train GPTs, let them write, describe them. Errors are one line; with {TRACEBACK}=1 they show where they arose."
-    tyro.cli(commands, prog=program, args=args, description=about)  # shows the commands, or says that this is none of them
+    about = f"Train GPTs, let them write, describe them. The variable {TRACEBACK}=1 shows where an error comes from."
+    # This shows the commands, or says that what was given is none of them.
+    tyro.cli(commands, prog=program, args=args, description=about)
     raise AssertionError("no command, yet no error")
 
 

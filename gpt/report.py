@@ -27,7 +27,7 @@ from .files import atomic_write, write_json
 from .sampling import stream_text
 
 if TYPE_CHECKING:
-    from .trainer import Step, Trainer
+    from .trainer import Evaluation, Step, Trainer
 
 METRICS, RUN, PLOT, SAMPLES = "metrics.csv", "run.json", "loss.png", "samples.txt"
 COLUMNS = ("step", "loss", "lr", "grad_norm", "train_loss", "val_loss", "tokens_per_second", "elapsed")
@@ -107,22 +107,30 @@ class Report:
             self._say(f"Finished. In {self.folder}: {METRICS}, {PLOT}, {SAMPLES}, the checkpoints best and latest.")
             return
         with contextlib.suppress(OSError):  # the error is perhaps that the disk is full
-            self._write_run_json(f"stopped: {error or type(error).__name__}")
+            self._write_run_json(str(error) or type(error).__name__)
+
+    def before(self, evaluation: Evaluation) -> None:
+        """Show and write the evaluation before the first step."""
+        self._write_row(0, None, evaluation)
+        self._write_evaluation(0, evaluation)
 
     def write(self, step: Step) -> None:
         """Show a step, and write what is due: a row of metrics, at evaluations also plot and sample."""
-        if step.loss is not None:
-            self._steps, self._seconds = self._steps + 1, self._seconds + step.seconds
-            if self.terminal:
-                speed = self._steps * self.tokens_per_step / self._seconds
-                self._bar.set_postfix_str(f"loss {step.loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
-                self._bar.update()
+        self._steps, self._seconds = self._steps + 1, self._seconds + step.seconds
+        if self.terminal:
+            speed = self._steps * self.tokens_per_step / self._seconds
+            self._bar.set_postfix_str(f"loss {step.loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
+            self._bar.update()
         if step.evaluation or step.number % self.config.log_interval == 0:
-            self._write_row(step)
+            self._write_row(step.number, step, step.evaluation)
         if step.evaluation:
-            self._say(self._verdict(step))
-            self._write_sample(step)
-            plot(self.folder, self.usual)
+            self._write_evaluation(step.number, step.evaluation)
+
+    def _write_evaluation(self, number: int, evaluation: Evaluation) -> None:
+        self._say(self._verdict(number, evaluation))
+        if self.config.sample_tokens:
+            self._write_sample(number, evaluation)
+        plot(self.folder, self.usual)
 
     # ---- what is shown ---------------------------------------------------------------------------------------------
 
@@ -149,14 +157,14 @@ class Report:
             lines["plot"] = "none, matplotlib is not installed: pip install matplotlib"
         return [f"{name:<8} {line}" for name, line in lines.items()]
 
-    def _verdict(self, step: Step) -> str:
-        assert step.evaluation
-        e = step.evaluation
-        line = f"step {step.number:>5,}: train {e.train:.4f}, validation {e.val:.4f}{' (best)' if e.best else ''}"
-        if step.number == 0 and self.config.init_from == "scratch":
+    def _verdict(self, number: int, e: Evaluation) -> str:
+        """The losses of an evaluation, and whether they are where this preset usually is."""
+        best = self.trainer.best_val_loss is None or e.val < self.trainer.best_val_loss
+        line = f"step {number:>5,}: train {e.train:.4f}, validation {e.val:.4f}{' (best)' if best else ''}"
+        if number == 0 and self.config.init_from == "scratch":
             name, expected, band = "a new model", math.log(self.trainer.tokenizer.n_vocab), 0.25
-        elif self.usual and step.number in self.usual[1].val_losses:
-            name, expected, band = self.usual[0], self.usual[1].val_losses[step.number], self.usual[1].band
+        elif self.usual and number in self.usual[1].val_losses:
+            name, expected, band = self.usual[0], self.usual[1].val_losses[number], self.usual[1].band
         else:
             return line
         high, low = e.val > expected + band, e.val < expected - band
@@ -174,31 +182,28 @@ class Report:
 
     # ---- what is written -------------------------------------------------------------------------------------------
 
-    def _write_row(self, step: Step) -> None:
+    def _write_row(self, number: int, step: Step | None, e: Evaluation | None) -> None:
         speed = self._steps * self.tokens_per_step / self._seconds if self._seconds else None
         self._steps, self._seconds = 0, 0.0
-        e, elapsed = step.evaluation, self.trainer.elapsed
-        row = [step.number, step.loss, step.lr, step.grad_norm, e and e.train, e and e.val]
-        timing = [None if speed is None else round(speed), round(elapsed, 3)]
-        csv.writer(self._metrics, lineterminator="\n").writerow(["" if x is None else x for x in [*row, *timing]])
+        update = (step.loss, step.lr, step.grad_norm) if step else (None, None, None)
+        losses = (e.train, e.val) if e else (None, None)
+        timing = (round(speed) if speed else None, round(self.trainer.elapsed, 3))
+        row = ["" if x is None else str(x) for x in (number, *update, *losses, *timing)]
+        self._metrics.write(",".join(row) + "\n")
         self._metrics.flush()
         if e:
             os.fsync(self._metrics.fileno())  # a checkpoint follows, and its rows should be on the disk before it
-        elif not self.terminal and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+        elif step and not self.terminal and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            left = elapsed / step.number * (self.config.max_iters - step.number)
-            self._say(f"step {step.number:>5,}: loss {step.loss:.4f}, {speed or 0:,.0f} tokens/s, {_clock(left)} left")
+            left = _clock(self.trainer.elapsed / number * (self.config.max_iters - number))
+            self._say(f"step {number:>5,}: loss {step.loss:.4f}, {speed:,.0f} tokens/s, {left} left")
 
-    def _write_sample(self, step: Step) -> None:
-        if not self.config.sample_tokens:
-            return
-        assert step.evaluation
+    def _write_sample(self, number: int, evaluation: Evaluation) -> None:
         generator = tg.Generator().manual_seed(self.config.seed)
-        pieces = stream_text(
-            self.trainer.model, self.trainer.tokenizer, "", self.config.sample_tokens, generator=generator
-        )
-        with open(self.folder / SAMPLES, "a", encoding="utf-8") as file:
-            file.write(f"=== step {step.number}, validation loss {step.evaluation.val:.4f} ===\n{''.join(pieces)}\n\n")
+        length = self.config.sample_tokens
+        text = "".join(stream_text(self.trainer.model, self.trainer.tokenizer, "", length, generator=generator))
+        with open(self.folder / SAMPLES, "a", encoding="utf-8", newline="\n") as file:
+            file.write(f"=== step {number}, validation loss {evaluation.val:.4f} ===\n{text}\n\n")
 
     def _cut_back(self, step: int) -> None:
         """Keep of metrics and samples what was written up to a step: nothing for a new run."""
@@ -212,10 +217,10 @@ class Report:
         with atomic_write(path) as file:
             file.write("".join(f"{line}\n" for line in kept).encode("utf-8"))
         path = self.folder / SAMPLES
-        before = path.read_text(encoding="utf-8") if step and path.is_file() else ""
-        later = [m.start() for m in re.finditer(r"^=== step (\d+),.*===$", before, re.MULTILINE) if int(m[1]) > step]
+        before = path.read_bytes() if step and path.is_file() else b""
+        later = [m.start() for m in re.finditer(rb"^=== step (\d+), .* ===$", before, re.MULTILINE) if int(m[1]) > step]
         with atomic_write(path) as file:
-            file.write(before[: later[0] if later else None].encode("utf-8"))
+            file.write(before[: later[0] if later else None])
 
     def _write_run_json(self, status: str) -> None:
         trainer = self.trainer

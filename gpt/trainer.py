@@ -49,35 +49,35 @@ class Evaluation:
 
     train: float
     val: float
-    best: bool  # whether no earlier evaluation had a lower validation loss
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step did. Number n is the n-th update; number 0, without a loss, is the evaluation before the first."""
+    """What one update did."""
 
-    number: int
-    loss: float | None = None  # before the update, the mean over the micro-batches
-    lr: float | None = None
-    grad_norm: float | None = None  # before clipping
-    seconds: float = 0.0  # of the update alone
-    evaluation: Evaluation | None = None  # of the model after the update
+    number: int  # the first is 1
+    loss: float  # before the update, the mean over the micro-batches
+    lr: float
+    grad_norm: float  # before clipping
+    seconds: float  # of the update alone
+    evaluation: Evaluation | None = None  # of the model after the update, every eval_interval steps and at the end
 
 
 class Diverged(ArithmeticError):
-    """The loss or a gradient is NaN or infinite. `step` is the update that failed; no weight was changed by it."""
+    """Loss, gradient or weights are NaN or infinite; the message names the first bad parameter. `step` did it."""
 
     def __init__(self, step: int, what: str) -> None:
-        super().__init__(f"step {step}: {what}")
+        super().__init__(f"step {step:,}: {what}")
         self.step = step
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was stopped by a signal, after a whole step that was saved in `folder`."""
+    """A signal stopped the run. It can go on from what was saved in `folder`; None if nothing was saved yet."""
 
-    def __init__(self, signum: int, step: int, folder: Path) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}, saved in {folder}")
-        self.signum, self.step, self.folder = signum, step, folder
+    def __init__(self, signum: int, folder: Path, saved: int | None) -> None:
+        kept = "nothing was saved yet" if saved is None else f"{folder} holds the run as it was after step {saved:,}"
+        super().__init__(f"stopped by {signal.Signals(signum).name}; {kept}")
+        self.signum, self.folder = signum, None if saved is None else folder
 
 
 class Trainer:
@@ -113,22 +113,17 @@ class Trainer:
         self.batches = self._batches("train", config.seed + 1)  # not the stream that the weights came from
         self._batches("val", EVALUATION_SEED)  # a split that is too short shows now, not at the first evaluation
         self.step = 0  # updates made
-        self.best_val_loss: float | None = None
-        self.elapsed = 0.0  # seconds of training, without those between a stop and its resumption
+        self.saved: int | None = None  # updates made when it was last saved
+        self.best_val_loss: float | None = None  # of the checkpoint `best` that `run` writes
+        self.elapsed = 0.0  # seconds spent on updates and evaluations
 
     # ---- training --------------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Step]:
-        start = time.perf_counter() - self.elapsed
-        if self.step == 0:
-            first = Step(0, evaluation=self.evaluate())
-            self.elapsed = time.perf_counter() - start
-            yield first
         while self.step < self.config.max_iters:
             step = self.update()
             if self.step % self.config.eval_interval == 0 or self.step == self.config.max_iters:
                 step = replace(step, evaluation=self.evaluate())
-            self.elapsed = time.perf_counter() - start
             yield step
 
     def update(self) -> Step:
@@ -137,6 +132,7 @@ class Trainer:
         lr = config.learning_rate_at(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        self.optimizer.zero_grad()
         self.model.train()
         loss, micro_batches = 0.0, config.gradient_accumulation_steps
         for _ in range(micro_batches):
@@ -144,18 +140,20 @@ class Trainer:
             (part / micro_batches).backward()
             loss += part.item() / micro_batches
         if not math.isfinite(loss):
-            raise self._diverged(f"the loss is {loss}")
+            raise self._diverged(self.step + 1, f"the loss is {loss}")
         try:
             norm = clip_grad_norm_(self.model.parameters(), config.grad_clip or math.inf, error_if_nonfinite=True)
         except RuntimeError:
-            raise self._diverged("a gradient is not finite") from None
+            raise self._diverged(self.step + 1, "the norm of the gradients is not finite") from None
         self.optimizer.step()
-        self.optimizer.zero_grad()
         self.step += 1
-        return Step(self.step, loss, lr, norm.item(), time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        self.elapsed += seconds
+        return Step(self.step, loss, lr, norm.item(), seconds)
 
     def evaluate(self) -> Evaluation:
         """Losses on both splits. It draws from generators of its own, so training goes on as if it had not been."""
+        start = time.perf_counter()
         self.model.eval()
         losses = {}
         with tg.no_grad():
@@ -163,12 +161,10 @@ class Trainer:
                 batches = itertools.islice(self._batches(split, EVALUATION_SEED), self.config.eval_iters)
                 losses[split] = sum(self.model(x, y)[1].item() for x, y in batches) / self.config.eval_iters
         self.model.train()
-        if not math.isfinite(losses["val"] + losses["train"]):
-            raise self._diverged(f"the evaluation's losses are {losses['train']} and {losses['val']}")
-        best = self.best_val_loss is None or losses["val"] < self.best_val_loss
-        if best:
-            self.best_val_loss = losses["val"]
-        return Evaluation(losses["train"], losses["val"], best)
+        if not math.isfinite(losses["train"] + losses["val"]):
+            raise self._diverged(self.step, f"the losses are {losses['train']} and {losses['val']}")
+        self.elapsed += time.perf_counter() - start
+        return Evaluation(**losses)
 
     def _batches(self, split: str, seed: int) -> TokenBatches:
         try:
@@ -181,10 +177,10 @@ class Trainer:
             name = {"train": "training", "val": "validation"}[split]
             raise ValueError(f"the {name} split of {self.config.dataset!r} cannot be used: {error}") from None
 
-    def _diverged(self, what: str) -> Diverged:
-        where = _first_bad(self.model)
-        advice = "try a lower learning rate, a longer warm-up, or grad_clip=1"
-        return Diverged(self.step + 1, f"{what}; {where}; {advice}")
+    def _diverged(self, step: int, what: str) -> Diverged:
+        kept = "Nothing was saved yet" if self.saved is None else f"What was saved after step {self.saved:,} is whole"
+        advice = "try a lower learning_rate, a longer warm-up, or grad_clip=1"
+        return Diverged(step, f"{what}; {_first_bad(self.model)}. {kept}; {advice}")
 
     # ---- the whole job ---------------------------------------------------------------------------------------------
 
@@ -200,21 +196,33 @@ class Trainer:
         if self.step == 0 and not overwrite:
             _check_no_run_in(folder)
         with _stop_signals() as stop, Report(self) as report:
-            for step in self:
-                report.write(step)
-                if step.evaluation and step.evaluation.best:
-                    self.save(folder / "best")
-                if step.evaluation or stop:
-                    self.save(folder / "latest")
-                if stop and self.step < self.config.max_iters:
-                    raise Interrupted(stop[0], self.step, folder)
+            try:
+                if self.step == 0:
+                    before = self.evaluate()
+                    report.before(before)
+                    self._keep(folder, before)
+                for step in self:
+                    report.write(step)
+                    if step.evaluation:
+                        self._keep(folder, step.evaluation)
+                    if stop and self.step < self.config.max_iters:
+                        self.save(folder / "latest")
+                        raise KeyboardInterrupt
+            except KeyboardInterrupt:
+                raise Interrupted(stop[0] if stop else signal.SIGINT, folder, self.saved) from None
+
+    def _keep(self, folder: Path, evaluation: Evaluation) -> None:
+        if self.best_val_loss is None or evaluation.val < self.best_val_loss:
+            self.best_val_loss = evaluation.val
+            self.save(folder / "best")
+        self.save(folder / "latest")
 
     # ---- stopping and going on -------------------------------------------------------------------------------------
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write everything that `resume` needs. Diverged: a weight is not finite; then nothing is written."""
         if not _all_finite(self.model):
-            raise self._diverged("the last update made weights that are not finite")
+            raise self._diverged(self.step, "a weight is not finite")
         state = {
             "batches": self.batches.state_dict(),
             "rng": tg.get_rng_state().numpy().tobytes().hex(),  # dropout's
@@ -226,6 +234,7 @@ class Trainer:
             folder, config=self.config, step=self.step, state=state, model=self.model, optimizer=self.optimizer,
             tokenizer=self.tokenizer,
         )  # fmt: skip
+        self.saved = self.step
 
     @classmethod
     def start(cls, config: TrainConfig) -> Trainer:
@@ -258,7 +267,7 @@ class Trainer:
                 f"{', '.join(CHANGEABLE)} can); for other settings start a new run, from these weights with init_from"
             )
         config = replace(saved.config, out_dir=str(saved.folder.parent), **changes)
-        if config.lr_decay_iters is None and saved.config.max_iters > config.warmup_iters:
+        if config.max_iters != saved.config.max_iters > config.warmup_iters and config.lr_decay_iters is None:
             # The decay that was begun is kept: more steps go on at min_lr.
             config = replace(config, lr_decay_iters=saved.config.max_iters)
         try:
@@ -269,7 +278,8 @@ class Trainer:
             trainer = cls(config, saved.model, saved.tokenizer, train, val)
             trainer.batches.load_state_dict(state["batches"])
             trainer.optimizer.load_state_dict(saved.optimizer_state())
-            trainer.step, trainer.text, trainer.elapsed = saved.step, dict(state["text"]), float(state["elapsed"])
+            trainer.step = trainer.saved = saved.step
+            trainer.text, trainer.elapsed = dict(state["text"]), float(state["elapsed"])
             trainer.best_val_loss = None if state["best_val_loss"] is None else float(state["best_val_loss"])
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{saved.folder} is damaged ({error!r}); use another checkpoint") from None
@@ -284,9 +294,12 @@ def _tokens_again(config: TrainConfig, tokenizer: Tokenizer, sha256: str) -> tup
     folder = Path(config.out_dir) / TOKENS
     try:
         train, val = (open_tokens(folder / f"{split}.bin", tokenizer) for split in ("train", "val"))
+        if {train.text_sha256, val.text_sha256} == {sha256}:
+            return train, val
     except (FileNotFoundError, ValueError):
-        train, val = prepare_tokens(find_text(config.dataset), tokenizer, folder)
-    if {train.text_sha256, val.text_sha256} != {sha256}:
+        pass
+    train, val = prepare_tokens(find_text(config.dataset), tokenizer, folder)
+    if train.text_sha256 != sha256:
         raise ValueError(
             f"{config.dataset} is not the text that the run was trained on (SHA-256 {train.text_sha256}, expected "
             f"{sha256}); put the old text back, or start a new run"
@@ -315,11 +328,11 @@ def _first_bad(model: GPT) -> str:
     with tg.no_grad():
         for name, p in model.named_parameters():
             if not bool(tg.isfinite(p).all()):
-                return f"the first parameter with a bad value is {name}"
+                return f"the first parameter that turned bad is {name}"
         for name, p in model.named_parameters():
             if p.grad is not None and not bool(tg.isfinite(p.grad).all()):
-                return f"all parameters are finite, the first with a bad gradient is {name}"
-    return "all parameters and gradients are finite, so the loss itself overflowed"
+                return f"the first parameter whose gradient turned bad is {name}, the values are finite"
+    return "all parameters and gradients are finite by themselves"
 
 
 @contextlib.contextmanager
