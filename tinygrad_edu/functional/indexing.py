@@ -396,7 +396,11 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 
 
 def _scattered(op: Any, input: Tensor, at: int, index: Tensor, src: Tensor) -> Tensor:
-    return reshape(apply(op, _vector(input), _vector(index), _vector(src), axis=at), input.shape)
+    """An op that writes along one dimension."""
+    index, src = _vector(index), _vector(src)
+    if src.shape != index.shape:
+        src = apply(ops.Slice, src, place=tuple(slice(n) for n in index.shape))
+    return reshape(apply(op, _vector(input), index, src, axis=at), input.shape)
 
 
 def _gather_arguments(name: str, input: Tensor, dim: int, index: Any) -> int:
@@ -406,8 +410,6 @@ def _gather_arguments(name: str, input: Tensor, dim: int, index: Any) -> int:
     shape, array = input._array.shape or (1,), index._array
     if array.dtype not in (np.int64, np.int32):
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index, got {index.dtype}")
-    if array.size == 0:
-        return at
     if max(array.ndim, 1) != len(shape):
         raise RuntimeError(
             f"{name}(): Index tensor must have the same number of dimensions as input tensor, got {array.ndim} and "

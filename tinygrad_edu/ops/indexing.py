@@ -4,26 +4,57 @@ from __future__ import annotations
 
 import math
 
+from ..autograd.engine import Part
 from .op import Op
 
 
-def add_rows(xp, n_rows, index, rows):
-    """y (n_rows, ...): the sum of the rows that carry each index, in their order; zero where there is none.
-
-    Shapes: index (N,), integers in [0, n_rows); rows (N, ...).
-    """
+def add_rows_to(xp, whole, index, rows):
+    """Add each row to the row of `whole` (n_rows, ...) that its index names; index (N,), rows (N, ...), in order."""
     width = math.prod(rows.shape[1:])
-    y = xp.zeros(n_rows * width, rows.dtype)
     # One flat index per element: NumPy adds at a flat index at the speed of memory, at rows of indices far slower.
     at = index.reshape(-1, 1) * width + xp.arange(width)
-    xp.add.at(y, at.reshape(-1), rows.reshape(-1))
-    return y.reshape(n_rows, *rows.shape[1:])
+    xp.add.at(whole.reshape(-1), at.reshape(-1), rows.reshape(-1))
+
+
+def add_rows(xp, n_rows, index, rows):
+    """y (n_rows, ...): the sum of the rows that carry each index, in their order; zero where there is none."""
+    y = xp.zeros((n_rows, *rows.shape[1:]), rows.dtype)
+    add_rows_to(xp, y, index, rows)
+    return y
+
+
+class SlicePart(Part):
+    """A gradient with values at one place, made of slices and integers, and zeros elsewhere."""
+
+    def __init__(self, shape, place, values):
+        self.shape, self.dtype, self.place, self.values = shape, values.dtype, place, values
+
+    def add_to(self, whole):
+        whole[self.place] += self.values
+
+
+class RowsPart(Part):
+    """A gradient of n_rows rows that is the sum of the rows that carry each index, and zero where there is none."""
+
+    def __init__(self, xp, n_rows, index, rows):
+        self.shape, self.dtype = (n_rows, *rows.shape[1:]), rows.dtype
+        self.xp, self.index, self.rows = xp, index, rows
+
+    def add_to(self, whole):
+        add_rows_to(self.xp, whole, self.index, self.rows)
 
 
 def _replaced(xp, x, place, values):
-    """x with other values at one place (anything that indexes an array)."""
+    """x, with other values at one place."""
     y = xp.array(x)
     y[place] = values
+    return y
+
+
+def _multiplied(xp, x, place, values):
+    """x, multiplied by values at one place, as often as the place names an element."""
+    y = xp.array(x)
+    xp.multiply.at(y, place, values)
     return y
 
 
@@ -39,9 +70,7 @@ class Slice(Op):
     @staticmethod
     def backward(xp, saved, gy):
         shape, place = saved
-        gx = xp.zeros(shape, gy.dtype)
-        gx[place] = gy
-        return gx
+        return SlicePart(shape, place, gy)
 
 
 class SliceScatter(Op):
@@ -80,9 +109,7 @@ def _add_at(xp, shape, axes, indices, values):
     """Zeros of a shape to which the values are added at x[indices]; repeated indices add up."""
     rank = max(i.ndim for i in indices)
     sizes = tuple(shape[a] for a in axes)
-    flat = 0
-    for index, n in zip(indices, sizes, strict=True):
-        flat = flat * n + xp.where(index < 0, index + n, index)
+    flat = xp.ravel_multi_index(tuple(indices), sizes, mode="wrap")  # which counts negative indices from the end
     first = first_index_axis(axes)
     rows = xp.moveaxis(values, range(first, first + rank), range(rank))
     rest = rows.shape[rank:]
@@ -140,13 +167,8 @@ class IndexAdd(Op):
         return gy, lambda: gy[on_axes(gy.ndim, axes, indices)], *(None for _ in indices)
 
 
-# In gather and scatter the index array has the rank of x and picks along one axis; along the others element i of the
-# index belongs to element i of x, and its sizes may be smaller there.
-
-
-def _corner(x, shape, axis):
-    """The part of x that an index array of this shape reaches."""
-    return x[tuple(slice(None) if a == axis else slice(n) for a, n in enumerate(shape))]
+# In gather and scatter the index array has the rank of x and picks along one axis. Along the others element i of the
+# index belongs to element i of x; its sizes may be smaller there. The values have the shape of the index.
 
 
 def _along(xp, index, axis):
@@ -162,12 +184,12 @@ class Gather(Op):
 
     @staticmethod
     def forward(xp, x, index, *, axis):
-        return xp.take_along_axis(_corner(x, index.shape, axis), index, axis), (x.shape, index, axis)
+        return x[_along(xp, index, axis)], (x.shape, index, axis)
 
     @staticmethod
     def backward(xp, saved, gy):
         shape, index, axis = saved
-        return lambda: _add_at(xp, shape, tuple(range(len(shape))), _along(xp, index, axis), gy), None
+        return lambda: _add_at(xp, shape, range(len(shape)), _along(xp, index, axis), gy), None
 
 
 class Scatter(Op):
@@ -177,13 +199,12 @@ class Scatter(Op):
 
     @staticmethod
     def forward(xp, x, index, values, *, axis):
-        return _replaced(xp, x, _along(xp, index, axis), _corner_of(values, index.shape)), (index, axis, values.shape)
+        return _replaced(xp, x, _along(xp, index, axis), values), (index, axis)
 
     @staticmethod
     def backward(xp, saved, gy):
-        index, axis, shape = saved
-        place = _along(xp, index, axis)
-        return lambda: _replaced(xp, gy, place, 0), None, lambda: _padded(xp, gy[place], shape)
+        place = _along(xp, *saved)
+        return lambda: _replaced(xp, gy, place, 0), None, lambda: gy[place]
 
 
 class ScatterAdd(Op):
@@ -193,14 +214,11 @@ class ScatterAdd(Op):
 
     @staticmethod
     def forward(xp, x, index, values, *, axis):
-        at = _along(xp, index, axis)
-        added = _add_at(xp, x.shape, tuple(range(x.ndim)), at, _corner_of(values, index.shape))
-        return x + added, (index, axis, values.shape)
+        return x + _add_at(xp, x.shape, range(x.ndim), _along(xp, index, axis), values), (index, axis)
 
     @staticmethod
     def backward(xp, saved, gy):
-        index, axis, shape = saved
-        return gy, None, lambda: _padded(xp, gy[_along(xp, index, axis)], shape)
+        return gy, None, lambda: gy[_along(xp, *saved)]
 
 
 class ScatterMultiply(Op):
@@ -210,18 +228,7 @@ class ScatterMultiply(Op):
 
     @staticmethod
     def forward(xp, x, index, values, *, axis):
-        y = xp.array(x)
-        xp.multiply.at(y, _along(xp, index, axis), _corner_of(values, index.shape))
-        return y, ()
-
-
-def _corner_of(values, shape):
-    return values[tuple(slice(n) for n in shape)]
-
-
-def _padded(xp, gy, shape):
-    """The gradient of `_corner_of`."""
-    return xp.pad(gy, [(0, n - m) for n, m in zip(shape, gy.shape, strict=True)])
+        return _multiplied(xp, x, _along(xp, index, axis), values), ()
 
 
 class MaskedFill(Op):
