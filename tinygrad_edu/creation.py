@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,33 +18,41 @@ from .tensor import Tensor, made
 def _array_of(data: Any, dtype: Any, device: Any, copy: bool) -> Any:
     """The data as an array of the dtype PyTorch would infer."""
     xp = array_module(as_device(device))
-    wanted = None if dtype is None else dtypes.as_dtype(dtype).dtype
-    if isinstance(data, Tensor):
-        data = data._array
-    elif isinstance(data, (list, tuple)):
-        data = _stacked(data)
+    if not isinstance(data, (Tensor, Sequence, np.ndarray, np.generic, bool, int, float, complex, type(None))):
+        data = np.asarray(data)  # what else NumPy reads: array.array, memoryview, data frames
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else _inferred(data) or dtypes.get_default_dtype()
     try:
-        array = np.asarray(data) if not isinstance(data, np.ndarray) else data
+        return (xp.array if copy else xp.asarray)(_without_tensors(data), dtype=wanted.dtype)
+    except OverflowError as error:
+        raise ValueError(f"a number does not fit into {wanted}: {error}") from None
     except ValueError as error:
         raise ValueError(f"expected a sequence of equal length at every level: {error}") from None
-    if array.dtype.kind == "f" and wanted is None and not isinstance(data, (np.ndarray, np.generic)):
-        wanted = dtypes.get_default_dtype().dtype  # Python floats
-    if array.size == 0 and wanted is None and isinstance(data, (list, tuple)):
-        wanted = dtypes.get_default_dtype().dtype
-    if wanted is None:
-        wanted = dtypes.as_dtype(array.dtype).dtype
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"cannot make a tensor from data of type {array.dtype}; give numbers or booleans")
-    return xp.array(array, dtype=wanted, copy=True) if copy else xp.asarray(array, dtype=wanted)
 
 
-def _stacked(data: Any) -> Any:
-    """Nested sequences with the tensors and arrays in them turned into nested lists, where there are any."""
+def _inferred(data: Any) -> dtypes.dtype | None:
+    """The dtype of numbers, arrays, tensors and nested sequences of them; None if there is no number."""
+    if isinstance(data, (Tensor, np.ndarray, np.generic)):
+        return dtypes.as_dtype(data.dtype)
+    if isinstance(data, (bool, int, float)):
+        return dtypes.as_dtype(next(t for t in (bool, int, float) if isinstance(data, t)))
+    if isinstance(data, (str, bytes, complex)) or not isinstance(data, Sequence):
+        error = TypeError if isinstance(data, (str, bytes, complex)) else RuntimeError
+        raise error(f"could not infer the dtype of {type(data).__name__}; give numbers, booleans, arrays or tensors")
+    found = [d for d in (map(dtypes.as_dtype, set(map(type, data))) if _plain(data) else map(_inferred, data)) if d]
+    return functools.reduce(dtypes.promote_types, found) if found else None
+
+
+def _plain(data: Sequence[Any]) -> bool:
+    """Whether a sequence holds Python numbers alone."""
+    return set(map(type, data)) <= {bool, int, float}
+
+
+def _without_tensors(data: Any) -> Any:
+    """The data with the array of each tensor in the tensor's place."""
     if isinstance(data, Tensor):
         return data._array
-    if isinstance(data, (list, tuple)) and data and not isinstance(data[0], (int, float)):
-        parts = [_stacked(d) for d in data]
-        return np.stack(parts) if isinstance(parts[0], (np.ndarray, np.generic)) else parts
+    if isinstance(data, Sequence) and not _plain(data):
+        return [_without_tensors(d) for d in data]
     return data
 
 
@@ -132,11 +142,16 @@ def full_like(input: Tensor, fill_value: Number, *, dtype: Any = None, device: A
     return full(input.shape, fill_value, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
 
 
-def arange(start: Number, end: Number | None = None, step: Number = 1, *, dtype: Any = None, device: Any = None,
-           requires_grad: bool = False) -> Tensor:  # fmt: skip
+def arange(start: Number | None = None, end: Number | None = None, step: Number = 1, *, dtype: Any = None,
+           device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
     """start, start + step, ... below end; `arange(end)` starts at 0. int64 unless one of them is a float."""
-    start, end = (0, start) if end is None else (start, end)
-    start, end, step = (x.item() if isinstance(x, Tensor) else x for x in (start, end, step))
+    if end is None:
+        start, end = None, start
+    if end is None:
+        raise TypeError("arange: missing the end")
+    start, end, step = (x.item() if isinstance(x, Tensor) else x for x in (0 if start is None else start, end, step))
+    if dtype is not None and not dtypes.as_dtype(dtype).is_floating_point:
+        start, end, step = int(start), int(end), int(step)
     if step == 0:
         raise RuntimeError("arange: step must be nonzero")
     if (end - start) * step < 0:
@@ -171,6 +186,8 @@ def logspace(start: Number, end: Number, steps: int, base: float = 10.0, *, dtyp
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones on the diagonal of an (n, m) matrix, zeros elsewhere."""
     d = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
+    if n < 0 or (m is not None and m < 0):
+        raise RuntimeError(f"eye: the sizes must not be negative, got {n}" + ("" if m is None else f" and {m}"))
     xp = array_module(as_device(device))
     return made(xp.eye(n, m, dtype=d.dtype), requires_grad)
 

@@ -44,9 +44,11 @@ class Generator:
         return made(np.frombuffer(raw, np.uint8).copy())
 
     def set_state(self, new_state: Tensor) -> Generator:
-        """Go on from a position given by `get_state`. ValueError: not such a state."""
-        if not isinstance(new_state, Tensor) or new_state.dtype != dtypes.uint8 or new_state.numel() != 48:
-            raise ValueError(f"set_state: expected the uint8 tensor of 48 bytes from get_state, got {new_state!r}")
+        """Go on from a position given by `get_state`. TypeError, RuntimeError: not such a state."""
+        if not isinstance(new_state, Tensor) or new_state.dtype != dtypes.uint8:
+            raise TypeError(f"set_state: expected the uint8 tensor that get_state gives, got {new_state!r}")
+        if new_state.numel() != 48:
+            raise RuntimeError(f"set_state: a state has 48 bytes, this tensor has {new_state.numel()}")
         raw = new_state._array.tobytes()
         self.stream.restore(int.from_bytes(raw[:16], "little"), int.from_bytes(raw[16:], "little"))
         return self
@@ -91,7 +93,7 @@ def stream_of(generator: Generator | None) -> Stream:
 def _floating(dtype: Any, name: str) -> Any:
     d = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
     if not d.is_floating_point:
-        raise RuntimeError(f"{name}: expected a floating dtype, got {d}; use randint for integers")
+        raise NotImplementedError(f"{name}: expected a floating dtype, got {d}; use randint for integers")
     return d.dtype
 
 
@@ -109,7 +111,7 @@ def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, dev
     return made(stream_of(generator).normal(sizes(size), _floating(dtype, "randn")), requires_grad)
 
 
-def randint(low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: Any = None,
+def randint(low: int = 0, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: Any = None,
             device: Any = None) -> Tensor:  # fmt: skip
     """Integers uniform on [low, high); `randint(high, size)` starts at 0."""
     if size is None or not isinstance(high, (int, np.integer)):
