@@ -44,11 +44,11 @@ class Generator:
         return made(np.frombuffer(raw, np.uint8).copy())
 
     def set_state(self, new_state: Tensor) -> Generator:
-        """Go on from a position given by `get_state`. TypeError, RuntimeError: not such a state."""
+        """Go on from a position given by `get_state`. TypeError, ValueError: not such a state."""
         if not isinstance(new_state, Tensor) or new_state.dtype != dtypes.uint8:
             raise TypeError(f"set_state: expected the uint8 tensor that get_state gives, got {new_state!r}")
         if new_state.numel() != 48:
-            raise RuntimeError(f"set_state: a state has 48 bytes, this tensor has {new_state.numel()}")
+            raise ValueError(f"set_state: a state has 48 bytes, this tensor has {new_state.numel()}")
         raw = new_state._array.tobytes()
         self.stream.restore(int.from_bytes(raw[:16], "little"), int.from_bytes(raw[16:], "little"))
         return self
