@@ -131,6 +131,21 @@ class Node:
                 )
 
 
+class Part:
+    """A gradient that is zero except in places, as that of `x[0]` is: it is added into its whole in these places only.
+
+    An op returns one in the place of an array, so that a tensor used slice by slice, or a table of which few rows were
+    read, costs what was used of it.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+    def add_to(self, whole: Any) -> None:
+        """Add the values to an array of the whole gradient's shape."""
+        raise NotImplementedError
+
+
 class Leaf:
     """The end of the graph at a tensor that the user made: its gradient is added to the tensor's `.grad`."""
 
@@ -209,8 +224,15 @@ def run_backward(
     owned: set[Node | Leaf] = set()  # whose pending gradient is a buffer of the engine's own, safe to add into
     captured: dict[Node | Leaf, Any] = {}
 
-    def arrive(node: Node | Leaf, g: Any, fresh: bool) -> None:
-        if node not in pending:
+    def arrive(node: Node | Leaf, g: Any, fresh: bool, xp: Any = None) -> None:
+        if isinstance(g, Part):
+            if node not in pending:
+                pending[node] = xp.zeros(g.shape, g.dtype)
+            elif node not in owned:
+                pending[node] = pending[node].copy()
+            g.add_to(pending[node])
+            owned.add(node)
+        elif node not in pending:
             pending[node] = g
             if fresh:
                 owned.add(node)
@@ -244,19 +266,30 @@ def run_backward(
         if isinstance(node, Leaf) or wanted.isdisjoint(node.parents):  # the latter: a target, and none further back
             continue
         gradients = node.gradients(gy, wanted)
-        for observer in state.observers:
-            observer.propagated(node, gy, gradients)
+        if state.observers:
+            gradients = [_whole(g, node.xp) for g in gradients]
+            for observer in state.observers:
+                observer.propagated(node, gy, gradients)
         for parent, g in zip(node.parents, gradients, strict=True):
             if g is not None and parent is not None:
-                arrive(parent, g, fresh=_is_fresh(g, gy, gradients, node))
+                arrive(parent, g, _is_fresh(g, gy, gradients, node), node.xp)
         if not retain_graph and node.saved:
             node.saved = node.constants = None  # type: ignore[assignment]  # marks the node as used
     return captured
+
+
+def _whole(g: Any, xp: Any) -> Any:
+    """A gradient as an array."""
+    if not isinstance(g, Part):
+        return g
+    whole = xp.zeros(g.shape, g.dtype)
+    g.add_to(whole)
+    return whole
 
 
 def _is_fresh(g: Any, gy: Any, gradients: list[Any], node: Node) -> bool:
     """Whether nobody else can hold this array, so that the engine may add into it."""
     if g is gy or getattr(g, "base", g) is not None:
         return False
-    shared = sum(other is not None and owner(other) is g for other in gradients) > 1
+    shared = sum(hasattr(other, "base") and owner(other) is g for other in gradients) > 1
     return not shared and not any(g is s for s in node.saved or ())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .indexing import add_rows
+from .indexing import RowsPart
 from .op import Op
 
 
@@ -27,4 +27,4 @@ class Embedding(Op):
             g = g / xp.bincount(index, minlength=n_rows)[index, None].astype(g.dtype)
         if padding_idx is not None:
             g = g * (index != padding_idx)[:, None]
-        return lambda: add_rows(xp, n_rows, index, g), None
+        return RowsPart(xp, n_rows, index, g), None

@@ -10,6 +10,9 @@ from .op import Op
 
 def add_rows_to(xp, whole, index, rows):
     """Add each row to the row of `whole` (n_rows, ...) that its index names; index (N,), rows (N, ...), in order."""
+    if not whole.flags.c_contiguous:  # whose flat form would be a copy
+        xp.add.at(whole, index, rows)
+        return
     width = math.prod(rows.shape[1:])
     # One flat index per element: NumPy adds at a flat index at the speed of memory, at rows of indices far slower.
     at = index.reshape(-1, 1) * width + xp.arange(width)
