@@ -107,7 +107,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 @on_tensor
 def ravel(input: Tensor) -> Tensor:
     """All elements in one dimension."""
-    return contiguous(reshape(input, -1)) if input._array.size else reshape(input, 0)
+    return contiguous(reshape(input, -1))
 
 
 @on_tensor
