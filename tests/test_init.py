@@ -10,6 +10,7 @@ import torch
 
 import tinygrad_edu as tg
 from tinygrad_edu import nn
+from tinygrad_edu.backend.random import Stream
 from tinygrad_edu.nn import init
 
 torch.set_num_threads(1)
@@ -189,3 +190,31 @@ def test_an_empty_layer_can_be_made():
     with pytest.warns(UserWarning, match="zero-element"):
         layer = nn.Linear(0, 3)
     assert layer.bias.tolist() == [0, 0, 0]
+
+
+def test_no_init_leaves_tensors_and_the_random_stream_alone():
+    t, before = tg.full((3, 3), 7.0), tg.get_rng_state().tolist()
+    with init.no_init():
+        with init.no_init():
+            nn.Linear(3, 4), nn.Embedding(3, 4)
+        for fill in (init.normal_, init.uniform_, init.zeros_, init.ones_, init.eye_, init.orthogonal_,
+                     init.trunc_normal_, init.xavier_normal_, init.xavier_uniform_, init.kaiming_normal_,
+                     init.kaiming_uniform_):  # fmt: skip
+            assert fill(t) is t
+    assert t.tolist() == [[7] * 3] * 3 and tg.get_rng_state().tolist() == before
+    with pytest.raises(KeyError), init.no_init():
+        raise KeyError
+    assert init.zeros_(t).tolist() == [[0] * 3] * 3
+
+
+@pytest.mark.parametrize("n", [1, 2, 8191, 8192, 8193, 20001])
+def test_normal_numbers_are_the_box_muller_transform_of_the_uniform_ones(n):
+    """As the textbook has it, with a sine and a cosine; 8,192 numbers are made at a time."""
+    drawn, stream, expected = Stream(3).normal((n,), np.float64), Stream(3), []
+    for start in range(0, n, 8192):
+        size = min(8192, n - start)
+        u = stream.uniform((2, (size + 1) // 2), np.float64)
+        radius, angle = np.sqrt(-2 * np.log1p(-u[0])), 2 * np.pi * u[1]
+        expected.append(np.stack((radius * np.cos(angle), radius * np.sin(angle)), axis=1).ravel()[:size])
+    np.testing.assert_allclose(drawn, np.concatenate(expected), rtol=0, atol=2e-15)
+    assert np.array_equal(Stream(3).normal((n,), np.float32), drawn.astype(np.float32))

@@ -17,6 +17,7 @@ import numpy as np
 
 Shape = Sequence[int]
 _BLOCK = 4  # 64-bit words that Philox makes per counter step
+_CHUNK = 1 << 13  # normal numbers made at a time: what is computed on the way stays in the processor's cache
 
 
 class Stream:
@@ -57,15 +58,17 @@ class Stream:
 
     def normal(self, shape: Shape, dtype: Any) -> Any:
         """Standard normal by the Box-Muller transform, computed in float64 and rounded once."""
-        n = math.prod(shape)
-        pairs = -(-n // 2)
-        u = self.uniform((2, pairs), np.float64)
-        radius = np.sqrt(-2.0 * np.log1p(-u[0]))  # 1 - u is in (0, 1], so the logarithm is finite
-        angle = 2.0 * np.pi * u[1]
-        z = np.empty((pairs, 2))
-        z[:, 0] = radius * np.cos(angle)
-        z[:, 1] = radius * np.sin(angle)
-        return z.ravel()[:n].astype(dtype).reshape(shape)
+        z = np.empty(math.prod(shape), dtype)
+        for start in range(0, z.size, _CHUNK):
+            part = z[start : start + _CHUNK]
+            u = self.uniform((2, -(-part.size // 2)), np.float64)
+            radius = np.sqrt(-2.0 * np.log1p(-u[0]))  # 1 - u is in (0, 1], so the logarithm is finite
+            # Cosine and sine of an angle are 2 / (1 + t^2) - 1 and 2 t / (1 + t^2), with t the tangent of its half.
+            t = np.tan(np.pi * u[1])
+            scaled = 2.0 * radius / (1.0 + t * t)
+            part[0::2] = scaled - radius
+            part[1::2] = (scaled * t)[: part.size // 2]
+        return z.reshape(shape)
 
     def integers(self, low: int, high: int, shape: Shape) -> Any:
         """Integers uniform on [low, high), as int64, by multiplication of 32 or 64 random bits with the range.

@@ -2,29 +2,68 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
+import threading
 import warnings
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from .. import creation, random
 from ..autograd.modes import no_grad
 from ..random import Generator
 from ..tensor import Tensor
 
+F = TypeVar("F", bound=Callable[..., Tensor])
 
-@no_grad()
+
+class _State(threading.local):
+    filling: bool = True
+
+
+_state = _State()
+
+
+@contextlib.contextmanager
+def no_init() -> Iterator[None]:
+    """Within it the functions of this module do nothing: for a model whose weights are about to be replaced.
+
+    Layers made within it hold whatever was in their memory; give every weight its numbers afterwards.
+    """
+    outside, _state.filling = _state.filling, False
+    try:
+        yield
+    finally:
+        _state.filling = outside
+
+
+def _fills(function: F) -> F:
+    """A function that writes into its first argument: recording nothing, and not at all within `no_init`."""
+
+    @functools.wraps(function)
+    def wrapper(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if not _state.filling:
+            return tensor
+        with no_grad():
+            return function(tensor, *args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]  # as wraps says
+
+
+@_fills
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with numbers uniform on [a, b)."""
     return tensor.uniform_(a, b, generator=generator)
 
 
-@no_grad()
+@_fills
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with normal numbers."""
     return tensor.normal_(mean, std, generator=generator)
 
 
-@no_grad()
+@_fills
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fill with one number."""
     return tensor.fill_(val)
@@ -40,7 +79,7 @@ def zeros_(tensor: Tensor) -> Tensor:
     return constant_(tensor, 0.0)
 
 
-@no_grad()
+@_fills
 def eye_(tensor: Tensor) -> Tensor:
     """Make a matrix the identity: ones on the diagonal, zeros elsewhere. ValueError: not two-dimensional."""
     if tensor.ndim != 2:
@@ -48,7 +87,7 @@ def eye_(tensor: Tensor) -> Tensor:
     return tensor.copy_(creation.eye(*tensor.shape, dtype=tensor.dtype, device=tensor.device))
 
 
-@no_grad()
+@_fills
 def trunc_normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0,
     generator: Generator | None = None,
@@ -170,7 +209,7 @@ def kaiming_normal_(
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
-@no_grad()
+@_fills
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with a (semi-)orthogonal matrix times gain: rows, or columns, of length gain at right angles.
 
