@@ -135,7 +135,9 @@ def load(path: str | os.PathLike[str], *names: str) -> Checkpoint:
     weights = tg.load(file)
     try:
         _check_size(weights, config.model)
-        model = GPT(config.model, tg.Generator())  # a stream of its own: the default one stays where it is
+        rng = tg.get_rng_state()
+        model = GPT(config.model)
+        tg.set_rng_state(rng)  # reading is no reason to draw other numbers later
         model.load_state_dict(weights)
     except (ValueError, RuntimeError, TypeError) as error:
         raise ValueError(f"{file} does not fit the configuration in {STATE}; use another checkpoint. {error}") from None

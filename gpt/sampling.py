@@ -29,7 +29,7 @@ def load_model(
     model.crop_block_size(min(c.block_size, block_size or c.block_size))
     if dropout is not None and dropout != c.dropout:
         weights = model.state_dict()
-        model = GPT(replace(c, dropout=dropout), tg.Generator())
+        model = GPT(replace(c, dropout=dropout))
         model.load_state_dict(weights)
     return model, tokenizer
 
