@@ -80,7 +80,7 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
 
     if True not in needs or y.dtype.kind != "f":  # integers have no gradient
         result = maker._result(y)
-        if op.may_alias and y.base is not None:
+        if op.may_alias:
             _share_memory(result, maker)
         return result
 
@@ -92,7 +92,7 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     constants = tuple(None if n else a for a, n in zip(arrays, needs, strict=True))
     node = Node(op, pair, xp, attrs, saved, parents, y.shape, y.dtype, constants)
     result = maker._result(y, node)
-    if op.may_alias and y.base is not None:
+    if op.may_alias:
         _share_memory(result, maker)
     if saved:
         watched = [x._memory for x in inputs if hasattr(x, "_array")]

@@ -24,7 +24,8 @@ class Device:
             index = int(number)
         if type not in ("cpu", "cuda"):
             raise RuntimeError(f"unknown device {type!r}; expected 'cpu' or 'cuda'")
-        self.type, self.index = type, index
+        self.type: str = str(type)
+        self.index = index
 
     def __repr__(self) -> str:
         return f"device(type={self.type!r}" + (")" if self.index is None else f", index={self.index})")

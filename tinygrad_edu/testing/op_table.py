@@ -103,6 +103,12 @@ class Library:
 
         return on_a_copy
 
+    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a function without its advice to users. NumPy's warnings of overflow and the like remain faults."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Warning if self.is_torch else UserWarning)
+            return function(*args, **kwargs)
+
     def tensor(self, array: Any, requires_grad: bool) -> Any:
         """A leaf tensor over this very array (over a copy for PyTorch where it cannot have the strides)."""
         if not self.is_torch:
@@ -141,10 +147,7 @@ class Call:
         self.args = self._convert(sample.args)
         self.kwargs = {k: self._convert(v) for k, v in sample.kwargs.items()}
         self.before = [library.array(x).copy() for x in self.leaves]
-        with warnings.catch_warnings():
-            # Advice to users is no failure. NumPy's warnings of overflow and the like are: ours alone would print them.
-            warnings.simplefilter("ignore", Warning if library.is_torch else UserWarning)
-            self.result = library.function(record)(*self.args, **self.kwargs)
+        self.result = library.run(library.function(record), *self.args, **self.kwargs)
         self.cotangents: list[Any] = []
         self.outputs: list[Any] = []  # the tensors among the results
         self.values = self._read(self.result)
@@ -323,7 +326,7 @@ def check_finite_differences(record: OpRecord) -> None:
                 continue
 
             def run(*leaves: Any, call: Call = call) -> Any:
-                return [y for y in _flat(function(*call.args, **call.kwargs)) if isinstance(y, Tensor)]
+                return [y for y in _flat(OURS.run(function, *call.args, **call.kwargs)) if isinstance(y, Tensor)]
 
             run.__qualname__ = record.name
             try:
