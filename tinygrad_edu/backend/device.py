@@ -15,17 +15,19 @@ class Device:
     __slots__ = ("type", "index")
 
     def __init__(self, type: str | Device, index: int | None = None) -> None:
+        self.type: str
+        self.index: int | None
         if isinstance(type, Device):
-            type, index = type.type, type.index
-        elif isinstance(type, str) and ":" in type:
+            self.type, self.index = type.type, type.index
+            return
+        if isinstance(type, str) and ":" in type:
             type, _, number = type.partition(":")
             if index is not None or not number.isdigit():
                 raise RuntimeError(f"invalid device string {type}:{number!r}; write 'cpu', 'cuda' or 'cuda:1'")
             index = int(number)
         if type not in ("cpu", "cuda"):
             raise RuntimeError(f"unknown device {type!r}; expected 'cpu' or 'cuda'")
-        self.type: str = str(type)
-        self.index = index
+        self.type, self.index = type, index
 
     def __repr__(self) -> str:
         return f"device(type={self.type!r}" + (")" if self.index is None else f", index={self.index})")
