@@ -10,10 +10,13 @@ Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learner
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from operator import index
+from typing import SupportsIndex
 
 import tinygrad_edu as tg
 from tinygrad_edu import Tensor, nn
@@ -21,7 +24,22 @@ from tinygrad_edu.nn import functional as F
 
 from .config import GPTConfig
 
-Cache = list[tuple[Tensor, Tensor]]  # for every block, the keys and values of the tokens read so far: (B, NH, T, HS)
+
+class Cache:
+    """The keys and values of all tokens that one block has read, (B, NH, T, HS): made once, looked at ever after."""
+
+    keys: Tensor | None = None
+    values: Tensor | None = None
+
+    def __len__(self) -> int:
+        return 0 if self.keys is None else self.keys.size(2)
+
+    def extended(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """All keys and values, those of new tokens at the end."""
+        if self.keys is not None and self.values is not None:
+            k, v = tg.cat((self.keys, k), dim=2), tg.cat((self.values, v), dim=2)
+        self.keys, self.values = k, v
+        return k, v
 
 
 class CausalSelfAttention(nn.Module):
@@ -38,19 +56,18 @@ class CausalSelfAttention(nn.Module):
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
         self.resid_dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
         B, T, C = x.shape
         heads = self.c_attn(x).view(B, T, 3, self.n_head, C // self.n_head).permute(2, 0, 3, 1, 4)
         q, k, v = heads.unbind(0)  # each (B, NH, T, HS)
-        if past is not None:
-            k, v = tg.cat((past[0], k), dim=2), tg.cat((past[1], v), dim=2)
+        if cache is not None:
+            k, v = cache.extended(k, v)
         y = F.scaled_dot_product_attention(
             q, k, v,
-            is_causal=past is None,  # with a past there is one new token, and it may look at all of it
+            is_causal=T > 1,  # a single token comes last, so it may look at all
             dropout_p=self.dropout if self.training else 0.0,
         )  # fmt: skip
-        y = y.transpose(1, 2).reshape(B, T, C)
-        return self.resid_dropout(self.c_proj(y)), (k, v)
+        return self.resid_dropout(self.c_proj(y.transpose(1, 2).reshape(B, T, C)))
 
 
 class MLP(nn.Module):
@@ -77,10 +94,9 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, bias=config.bias)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        attended, present = self.attn(self.ln_1(x), past)
-        x = x + attended
-        return x + self.mlp(self.ln_2(x)), present
+    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), cache)
+        return x + self.mlp(self.ln_2(x))
 
 
 class GPT(nn.Module):
@@ -88,17 +104,21 @@ class GPT(nn.Module):
 
     idx: (B, T) token ids. With targets (B, T): logits (B, T, V) and the mean cross-entropy in nats per token (targets
     of -1 are ignored). Without: the logits of the last position only, (B, 1, V), and None.
+    generator: where the initial weights are drawn from, if not from the default stream.
+    TypeError, ValueError, IndexError: ids that are no integers, of another shape, longer than block_size, or outside
+    the vocabulary.
     """
 
     def __init__(self, config: GPTConfig, generator: tg.Generator | None = None) -> None:
         super().__init__()
         self.config = config
-        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
-        self.wpe = nn.Embedding(config.block_size, config.n_embd)
-        self.drop = nn.Dropout(config.dropout)
-        self.h = nn.ModuleList([Block(config) for _ in range(config.n_layer)])
-        self.ln_f = nn.LayerNorm(config.n_embd, bias=config.bias)
-        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        with nn.init.no_init():  # `_initialise` draws the weights
+            self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+            self.wpe = nn.Embedding(config.block_size, config.n_embd)
+            self.drop = nn.Dropout(config.dropout)
+            self.h = nn.ModuleList([Block(config) for _ in range(config.n_layer)])
+            self.ln_f = nn.LayerNorm(config.n_embd, bias=config.bias)
+            self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.lm_head.weight = self.wte.weight  # the same parameter: Press and Wolf 2017
         self._initialise(generator)
 
@@ -113,36 +133,51 @@ class GPT(nn.Module):
                 nn.init.zeros_(p)
 
     def forward(self, idx: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        x, _ = self._hidden(idx, None)
+        self._check_ids("token id", idx)
+        if idx.size(1) > self.config.block_size:
+            raise ValueError(
+                f"GPT: cannot read {idx.size(1)} tokens, block_size is {self.config.block_size}; shorten the sequence "
+                "or make a model with a larger block_size"
+            )
         if targets is None:
-            return self.lm_head(x[:, -1:, :]), None
+            return self.lm_head(self._hidden(idx)[:, -1:]), None
+        self._check_ids("target", targets, lowest=-1)
         if targets.shape != idx.shape:
-            raise ValueError(f"GPT: targets of shape {tuple(targets.shape)} do not match idx of shape {tuple(idx.shape)}")
-        logits = self.lm_head(x)
+            raise ValueError(
+                f"GPT: expected targets of the shape of idx, {tuple(idx.shape)}, got {tuple(targets.shape)}; the "
+                "target of each token is the token after it"
+            )
+        logits = self.lm_head(self._hidden(idx))
         return logits, F.cross_entropy(logits.view(-1, logits.size(-1)), targets.reshape(-1), ignore_index=-1)
 
-    def _hidden(self, idx: Tensor, past: Cache | None) -> tuple[Tensor, Cache]:
-        """The stream after the last norm, (B, T, C), and the keys and values of all tokens up to here."""
-        if idx.dim() != 2:
-            raise ValueError(
-                f"GPT: expected token ids of shape (B, T), got {tuple(idx.shape)}; use idx[None] for one sequence"
+    def _check_ids(self, what: str, ids: Tensor, lowest: int = 0) -> None:
+        """Refuse what is not a (B, T) tensor of integers from `lowest` to V - 1."""
+        if not isinstance(ids, Tensor):
+            raise TypeError(
+                f"GPT: expected a Tensor of {what}s, got {type(ids).__name__}; make one with tinygrad_edu.tensor()"
             )
-        if past is not None and idx.size(1) != 1:
-            raise ValueError(f"GPT: after cached tokens exactly one new token is read at a time, got {idx.size(1)}")
-        start = 0 if past is None else past[0][0].size(2)
-        end = start + idx.size(1)
-        if end > self.config.block_size:
+        if ids.is_floating_point() or ids.dtype == tg.bool:
+            raise TypeError(f"GPT: expected {what}s of an integer dtype, got {ids.dtype}; convert them with .long()")
+        if ids.dim() != 2 or ids.numel() == 0:
             raise ValueError(
-                f"GPT: cannot read {end} tokens, block_size is {self.config.block_size}; shorten the sequence or make "
-                "a model with a larger block_size"
+                f"GPT: expected {what}s of shape (B, T) with B and T at least 1, got {tuple(ids.shape)}; "
+                "x[None] makes a batch of one sequence"
             )
-        positions = tg.arange(start, end, device=idx.device)
+        least, most = int(ids.min()), int(ids.max())
+        if least < lowest or most >= self.config.vocab_size:
+            raise IndexError(
+                f"GPT: {what} {least if least < lowest else most} is outside the vocabulary, expected {lowest} .. "
+                f"{self.config.vocab_size - 1}; encode text with the tokenizer that the model was trained with"
+            )
+
+    def _hidden(self, idx: Tensor, caches: list[Cache] | None = None) -> Tensor:
+        """The stream after the last norm: (B, T) -> (B, T, C). With caches that hold tokens, idx is the one after."""
+        start = 0 if caches is None else len(caches[0])
+        positions = tg.arange(start, start + idx.size(1), device=idx.device)
         x = self.drop(self.wte(idx) + self.wpe(positions))  # (B, T, C) + (T, C)
-        present: Cache = []
         for i, block in enumerate(self.h):
-            x, keys_values = block(x, None if past is None else past[i])
-            present.append(keys_values)
-        return self.ln_f(x), present
+            x = block(x, None if caches is None else caches[i])
+        return self.ln_f(x)
 
     # ---- using it --------------------------------------------------------------------------------------------------
 
@@ -157,22 +192,22 @@ class GPT(nn.Module):
         do_sample: bool = True,
         use_cache: bool = True,
         generator: tg.Generator | None = None,
-        stop: int | Sequence[int] | None = None,
+        stop: int | Iterable[int] | None = None,
     ) -> Tensor:
         """The prompt and its continuation, (B, T) -> (B, T + at most max_new_tokens).
 
-        temperature: divides the logits; below 1 is safer, above 1 bolder. top_k: sample from the k most likely tokens.
-        top_p: sample from the smallest set of tokens with probability p together (Holtzman et al. 2019).
-        do_sample=False takes the most likely token. stop: end when every sequence has met one of these tokens; a
-        sequence that has met one is filled up with it. Sequences longer than block_size are read from their last
-        block_size tokens.
+        temperature, top_k, top_p: see `next_token_probabilities`. do_sample=False takes the most likely token instead.
+        stop: end when every sequence has met one of these tokens; one that is done repeats it until all are.
+        use_cache=False computes the same without remembering keys and values. A sequence longer than block_size is read
+        from its last block_size tokens.
+        TypeError, ValueError, IndexError: an argument of another type or out of range. RuntimeError: the logits are
+        not finite.
         """
-        pieces = [idx]
-        pieces += self.stream(
+        new = self.stream(
             idx, max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, do_sample=do_sample,
             use_cache=use_cache, generator=generator, stop=stop,
         )  # fmt: skip
-        return tg.cat(pieces, dim=1)
+        return tg.cat([idx, *new], dim=1)
 
     def stream(
         self,
@@ -185,43 +220,51 @@ class GPT(nn.Module):
         do_sample: bool = True,
         use_cache: bool = True,
         generator: tg.Generator | None = None,
-        stop: int | Sequence[int] | None = None,
+        stop: int | Iterable[int] | None = None,
     ) -> Iterator[Tensor]:
-        """The new tokens of `generate` one step at a time, each (B, 1)."""
-        choose = _chooser(temperature, top_k, top_p, do_sample, generator)
-        stops = [] if stop is None else [stop] if isinstance(stop, int) else list(stop)
-        if idx.dim() != 2 or idx.size(1) == 0:
-            raise ValueError(f"generate: expected a prompt of shape (B, T) with T > 0, got {tuple(idx.shape)}")
-        if max_new_tokens < 0:
-            raise ValueError(f"generate: max_new_tokens must not be negative, got {max_new_tokens}")
+        """The new tokens of `generate`, one step at a time: each (B, 1). Arguments are checked at once."""
+        self._check_ids("token id", idx)
+        max_new_tokens = _checked_integer("max_new_tokens", max_new_tokens, 0)
+        tokens = [] if stop is None else stop if isinstance(stop, Iterable) else [stop]
+        stops = [_checked_integer("stop", token, 0, self.config.vocab_size - 1) for token in tokens]
+        if do_sample:
+            _check_sampling(temperature, top_k, top_p)
+
+        def choose(logits: Tensor) -> Tensor:
+            if not bool(tg.isfinite(logits).all()):
+                raise RuntimeError(
+                    "generate: the logits are not finite, so the weights hold NaN or too large numbers; go back to a "
+                    "checkpoint from before training diverged"
+                )
+            if not do_sample:
+                return logits.argmax(dim=-1, keepdim=True)
+            probabilities = next_token_probabilities(logits, temperature, top_k, top_p)
+            return tg.multinomial(probabilities, 1, generator=generator)
+
         return self._stream(idx, max_new_tokens, choose, use_cache, stops)
 
     def _stream(
         self, idx: Tensor, max_new_tokens: int, choose: Callable[[Tensor], Tensor], use_cache: bool, stops: list[int]
     ) -> Iterator[Tensor]:
-        past: Cache | None = None
-        done: Tensor | None = None  # (B, 1): which sequences have met a stop token
-        last = idx
+        size = self.config.block_size
+        window, new = idx[:, -size:], idx[:, -1:]  # what the model reads, and the last token
+        done = tg.zeros(new.shape, dtype=tg.bool, device=idx.device)  # which sequences have met a stop token
+        caches: list[Cache] | None = None
         for _ in range(max_new_tokens):
-            # Positions are absolute, so once the window slides every key changes and the cache has to be rebuilt.
-            if past is None or past[0][0].size(2) >= self.config.block_size:
-                past, fresh = None, idx[:, -self.config.block_size :]
-            else:
-                fresh = last
             with tg.no_grad(), _evaluating(self):
-                x, present = self._hidden(fresh, past)
-                logits = self.lm_head(x[:, -1, :])  # (B, V)
-                new = choose(logits)  # (B, 1)
-            past = present if use_cache else None
-            if done is not None:
-                new = tg.where(done, last, new)
+                if caches is not None and len(caches[0]) < size:
+                    x = self._hidden(new, caches)
+                else:  # positions are absolute, so that a window that slides has to be read anew
+                    caches = [Cache() for _ in self.h] if use_cache else None
+                    x = self._hidden(window, caches)
+                chosen = choose(self.lm_head(x[:, -1]))  # (B, V) -> (B, 1)
+            new = tg.where(done, new, chosen)
+            window = tg.cat((window, new), dim=1)[:, -size:]
             if stops:
-                met = tg.isin(new, tg.tensor(stops))
-                done = met if done is None else done | met
+                done = done | tg.isin(new, tg.tensor(stops, device=idx.device))
             yield new
-            if done is not None and bool(done.all()):
+            if bool(done.all()):
                 return
-            idx, last = tg.cat((idx, new), dim=1), new
 
     # ---- published weights -----------------------------------------------------------------------------------------
 
@@ -255,66 +298,88 @@ class GPT(nn.Module):
         return (6 * self.num_params() + 12 * c.n_layer * c.n_embd * t) * t * batch_size
 
     def crop_block_size(self, block_size: int) -> None:
-        """Make the model read at most block_size tokens, by dropping the later position embeddings."""
-        if not 0 < block_size <= self.config.block_size:
-            raise ValueError(f"crop_block_size: expected a size from 1 to {self.config.block_size}, got {block_size}")
-        self.config.block_size = block_size
-        self.wpe.weight = nn.Parameter(self.wpe.weight.data[:block_size].clone())
+        """Make the model read at most block_size tokens, by dropping the later position embeddings.
+
+        ValueError: not an integer from 1 to the present block_size.
+        """
+        config = replace(self.config, block_size=block_size)  # a copy: other models may have been made from the old one
+        if block_size > self.config.block_size:
+            raise ValueError(
+                f"crop_block_size: the model has {self.config.block_size} positions and cannot grow to {block_size}; "
+                "make a model with a larger block_size"
+            )
+        self.config = config
         self.wpe.num_embeddings = block_size
+        self.wpe.weight.data = self.wpe.weight.data[:block_size].clone()
+        self.wpe.weight.grad = None
 
     def configure_optimizers(
         self, weight_decay: float, learning_rate: float, betas: tuple[float, float], device_type: str = "cpu"
-    ) -> Any:
-        """AdamW that decays only tensors of two or more axes: matrices and embeddings, not biases and norm gains."""
-        from tinygrad_edu.optim import AdamW  # here, so that reading and running a model needs no optimizer
+    ) -> tg.optim.AdamW:
+        """AdamW that decays only tensors of two or more axes: matrices and embeddings, not biases and norm gains.
 
+        device_type is accepted from programs written for nanoGPT, and changes nothing.
+        """
         params = [p for p in self.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in params if p.dim() >= 2], "weight_decay": weight_decay},
             {"params": [p for p in params if p.dim() < 2], "weight_decay": 0.0},
         ]
-        return AdamW([g for g in groups if g["params"]], lr=learning_rate, betas=betas)
+        return tg.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, betas=betas)
 
 
-class _evaluating:
-    """Within it the model is in evaluation mode (no dropout); afterwards it is as it was."""
+def next_token_probabilities(
+    logits: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+) -> Tensor:
+    """What a sampler draws from: logits (B, V) -> probabilities (B, V), in float64.
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
+    temperature: divides the logits; below 1 is safer, above 1 bolder. top_k: then only the k most likely tokens are
+    left, and those as likely as the k-th. top_p: then only the smallest set of most likely tokens that has the
+    probability p together (nucleus sampling: Holtzman et al. 2019, arXiv:1904.09751).
+    """
+    logits = logits.double()
+    logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature  # no overflow, however small the temperature
+    if top_k is not None and top_k < logits.size(-1):
+        kth = tg.topk(logits, top_k).values[:, -1:]
+        logits = logits.masked_fill(logits < kth, -math.inf)
+    probabilities = F.softmax(logits, dim=-1)
+    if top_p is not None and top_p < 1:
+        ordered, order = tg.sort(probabilities, dim=-1, descending=True)
+        before = ordered.cumsum(dim=-1) - ordered  # what the more likely tokens have together
+        kept = ordered.masked_fill(before >= top_p, 0.0)
+        probabilities = probabilities.scatter(1, order, kept / kept.sum(dim=-1, keepdim=True))
+    return probabilities
 
-    def __enter__(self) -> None:
-        self.training = self.model.training
-        if self.training:
-            self.model.eval()
 
-    def __exit__(self, *exc: object) -> None:
-        if self.training:
-            self.model.train()
-
-
-def _chooser(
-    temperature: float, top_k: int | None, top_p: float | None, do_sample: bool, generator: tg.Generator | None
-) -> Callable[[Tensor], Tensor]:
-    """The function that picks the next token, (B, V) logits -> (B, 1) ids. ValueError: settings out of range."""
-    if do_sample and not temperature > 0:
-        raise ValueError(f"generate: temperature must be positive, got {temperature}; do_sample=False chooses greedily")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"generate: top_k must be at least 1, got {top_k}")
+def _check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    if not 0 < temperature < math.inf:
+        raise ValueError(
+            f"generate: temperature must be positive and finite, got {temperature}; for the most likely token each "
+            "time use do_sample=False"
+        )
+    if top_k is not None:
+        _checked_integer("top_k", top_k, 1)
     if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"generate: top_p must be in (0, 1], got {top_p}")
+        raise ValueError(f"generate: top_p must be above 0 and at most 1, got {top_p}")
 
-    def choose(logits: Tensor) -> Tensor:
-        if not do_sample:
-            return logits.argmax(dim=-1, keepdim=True)
-        logits = logits / temperature
-        if top_k is not None:
-            kth = tg.topk(logits, min(top_k, logits.size(-1))).values[:, -1:]
-            logits = logits.masked_fill(logits < kth, -math.inf)
-        probs = F.softmax(logits, dim=-1)
-        if top_p is not None and top_p < 1:
-            ordered, order = tg.sort(probs, dim=-1, descending=True)
-            before = ordered.cumsum(dim=-1) - ordered  # probability of the tokens more likely than this one
-            probs = probs.scatter(1, order, ordered.masked_fill(before >= top_p, 0.0))
-        return tg.multinomial(probs, 1, generator=generator)
 
-    return choose
+def _checked_integer(name: str, value: SupportsIndex, least: int, most: float = math.inf) -> int:
+    """The value as an int. TypeError: not an integer. ValueError: out of range."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"generate: {name} must be an integer, got {value!r}")
+    if not least <= (number := index(value)) <= most:
+        raise ValueError(f"generate: {name} must be from {least} to {most}, got {number}")
+    return number
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Within it the model is in evaluation mode (no dropout); afterwards every part of it is as it was."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
