@@ -26,7 +26,7 @@ class Attention(Op):
             scores = scores + xp.triu(xp.full(scores.shape[-2:], -xp.inf, scores.dtype), 1)
         if bias is not None:
             scores = scores + bias
-        largest = scores.max(axis=-1, keepdims=True, initial=-xp.inf)
+        largest = xp.max(scores, axis=-1, keepdims=True, initial=-xp.inf)
         e = xp.exp(scores - xp.where(largest == -xp.inf, 0, largest))
         total = e.sum(axis=-1, keepdims=True)
         r = 1 / xp.where(total == 0, 1, total)

@@ -17,12 +17,13 @@ class Embedding(Op):
 
     @staticmethod
     def forward(xp, weight, indices, *, padding_idx=None, by_frequency=False):
-        return weight.take(indices, axis=0), (indices, len(weight), padding_idx, by_frequency)
+        return xp.take(weight, indices, axis=0), (indices, len(weight), padding_idx, by_frequency)
 
     @staticmethod
     def backward(xp, saved, gy):
         indices, n_rows, padding_idx, by_frequency = saved
-        index, g = indices.reshape(-1), gy.reshape(indices.size, gy.shape[-1])
+        index = indices.reshape(-1)
+        g = gy.reshape(len(index), gy.shape[-1])
         if by_frequency:
             g = g / xp.bincount(index, minlength=n_rows)[index, None].astype(g.dtype)
         if padding_idx is not None:

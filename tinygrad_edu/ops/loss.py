@@ -21,7 +21,7 @@ class CrossEntropy(Op):
         counts = target != ignore_index
         t = xp.where(counts, target, 0)
         w = xp.ones(classes, x.dtype) if weight is None else weight
-        shifted = x - x.max(axis=1, keepdims=True, initial=-xp.inf)
+        shifted = x - xp.max(x, axis=1, keepdims=True, initial=-xp.inf)
         e = xp.exp(shifted)
         total = e.sum(axis=1)
         log_total = xp.log(total)
@@ -36,7 +36,7 @@ class CrossEntropy(Op):
         g = xp.where(counts, gy, 0)
         g_target = g * (1 - label_smoothing) * w[t]  # the factor of nll[t]
         if label_smoothing:
-            g_each = g * (label_smoothing / w.size)  # and that of w[c] nll[c]
+            g_each = g * (label_smoothing / len(w))  # and that of w[c] nll[c]
             gx = e * ((g_target + g_each * w.sum()) / total)[:, None] - g_each[:, None] * w
         else:
             gx = e * (g_target / total)[:, None]
@@ -63,7 +63,7 @@ class Nll(Op):
     def backward(xp, saved, gy):
         t, counts, w = saved
         g = xp.where(counts, gy, 0)
-        return subtract_at(xp, xp.zeros((t.size, w.size), gy.dtype), t, g * w[t]), None, None
+        return subtract_at(xp, xp.zeros((len(t), len(w)), gy.dtype), t, g * w[t]), None, None
 
 
 def subtract_at(xp, x, column, values):

@@ -43,7 +43,7 @@ class LogSoftmax(Op):
 
 def below_zero(xp, x, axis):
     """x minus its maximum over an axis: softmax stays the same, and exp cannot overflow."""
-    return x - x.max(axis=axis, keepdims=True, initial=-xp.inf)
+    return x - xp.max(x, axis=axis, keepdims=True, initial=-xp.inf)
 
 
 class LayerNorm(Op):
@@ -56,7 +56,6 @@ class LayerNorm(Op):
     """
 
     name = "layer_norm"
-    saved_for = (0, 1), (0,), (0,)
 
     @staticmethod
     def forward(xp, x, weight, bias, *, eps):
@@ -69,14 +68,15 @@ class LayerNorm(Op):
     @staticmethod
     def backward(xp, saved, gy):
         xhat, rstd, weight = saved
+        scaled = gy * xhat
 
         def grad_x():
-            from_mean = mean(xp, gy, weight)  # x also moved the mean
-            from_var = mean(xp, gy * xhat, weight)  # ... and the variance
             g = gy if weight is None else gy * weight  # dL/dxhat
+            from_mean = mean(xp, gy, weight)  # x also moved the mean
+            from_var = mean(xp, scaled, weight)  # ... and the variance
             return (g - from_mean - xhat * from_var) * rstd
 
-        return grad_x, lambda: sum_rows(xp, gy * xhat), lambda: sum_rows(xp, gy)
+        return grad_x, lambda: sum_rows(xp, scaled), lambda: sum_rows(xp, gy)
 
 
 class RmsNorm(Op):
@@ -88,7 +88,6 @@ class RmsNorm(Op):
     """
 
     name = "rms_norm"
-    saved_for = (0, 1), (0,), (0,)
 
     @staticmethod
     def forward(xp, x, weight, *, eps):
@@ -99,13 +98,14 @@ class RmsNorm(Op):
     @staticmethod
     def backward(xp, saved, gy):
         xhat, rstd, weight = saved
+        scaled = gy * xhat
 
         def grad_x():
-            from_square = mean(xp, gy * xhat, weight)  # x also moved the mean square
             g = gy if weight is None else gy * weight  # dL/dxhat
+            from_square = mean(xp, scaled, weight)  # x also moved the mean square
             return (g - xhat * from_square) * rstd
 
-        return grad_x, lambda: sum_rows(xp, gy * xhat)
+        return grad_x, lambda: sum_rows(xp, scaled)
 
 
 # Both sums as products with a vector: on the CPU that is several times faster than .mean(axis=-1) and .sum(axis=0).

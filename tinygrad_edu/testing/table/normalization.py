@@ -116,9 +116,14 @@ def _normalize_errors(rng):
     ]
 
 
+def _without_dim(rng):
+    return [Sample(rng.standard_normal(shape)) for shape in ((3,), (3, 4), (2, 3, 4), (2, 3, 4, 2))]
+
+
 RECORDS = [
     OpRecord("softmax", _softmax, _softmax_errors, kind="reduction"),
     OpRecord("log_softmax", _softmax, _softmax_errors, kind="reduction"),
+    OpRecord("nn.functional.softmax", _without_dim, kind="reduction", differentiable=False, note="warns"),
     OpRecord("nn.functional.softmin", lambda rng: _softmax(rng)[:12], kind="reduction"),
     OpRecord("nn.functional.layer_norm", _layer_norm, _layer_norm_errors, kind="reduction"),
     OpRecord("nn.functional.rms_norm", _rms_norm, _rms_norm_errors, kind="reduction"),
