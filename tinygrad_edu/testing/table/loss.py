@@ -65,6 +65,7 @@ def _class_errors(rng):
         ErrorSample(x, t[:3], error=ValueError, match=r"batch_size \(4\) to match target batch_size \(3\)"),
         ErrorSample(n((2, 3, 4)), np.zeros((2, 5), int), error=RuntimeError, match=r"shape \(2, 4\).* got \(2, 5\)"),
         ErrorSample(x, t, np.ones(3), error=RuntimeError, match=r"'weight'; pass weight.detach\(\)"),
+        ErrorSample(x, t, Constant(np.ones(3, np.float32)), error=RuntimeError, match="float64, got float32"),
         ErrorSample(x, t, Constant(np.ones(4)), error=RuntimeError, match=r"all 3 classes .*\[4\]"),
         ErrorSample(x, t, reduction="avg", error=ValueError, match="avg is not a valid value for reduction"),
         ErrorSample(x.astype(int), t, error=NotImplementedError, match="floating input, got int64"),
@@ -80,6 +81,11 @@ def _cross_entropy_errors(rng):
         ErrorSample(x, np.ones((4, 3)), ignore_index=1, error=RuntimeError, match="ignore_index=1 has no meaning"),
         ErrorSample(x, np.ones((4, 3), int), error=RuntimeError, match="probabilities must have a floating"),
     ]
+
+
+def _nll_errors(rng):
+    scalar = np.asarray(rng.standard_normal())
+    return [*_class_errors(rng), ErrorSample(scalar, np.array(0), error=ValueError, match="1 or more dimensions")]
 
 
 def _pairs(rng, **options):
@@ -130,6 +136,16 @@ def _huber(rng):
 def _smooth_l1(rng):
     far = rng.standard_normal((3, 4)) * 3, rng.standard_normal((3, 4)) * 3
     return [*_pairs(rng), *(Sample(*far, beta=b) for b in (0.0, 0.3, 2.0))]
+
+
+def _smooth_l1_errors(rng):
+    x = rng.standard_normal(3)
+    return [*_pair_errors(rng), ErrorSample(x, x, beta=-1.0, error=RuntimeError, match="negative .*, got -1.0")]
+
+
+def _huber_errors(rng):
+    x = rng.standard_normal(3)
+    return [*_weighted_pair_errors(rng), ErrorSample(x, x, delta=0.0, error=RuntimeError, match="positive .*, got 0.0")]
 
 
 def _bce(rng):
@@ -241,11 +257,11 @@ def _cosine_similarity_errors(rng):
 
 RECORDS = [
     OpRecord("nn.functional.cross_entropy", _cross_entropy, _cross_entropy_errors, kind="reduction"),
-    OpRecord("nn.functional.nll_loss", _classes, _class_errors, kind="reduction"),
+    OpRecord("nn.functional.nll_loss", _classes, _nll_errors, kind="reduction"),
     OpRecord("nn.functional.mse_loss", _weighted_pairs, _weighted_pair_errors, kind="reduction"),
     OpRecord("nn.functional.l1_loss", _weighted_pairs, _weighted_pair_errors, kind="reduction"),
-    OpRecord("nn.functional.smooth_l1_loss", _smooth_l1, _pair_errors, kind="reduction"),
-    OpRecord("nn.functional.huber_loss", _huber, _weighted_pair_errors, kind="reduction"),
+    OpRecord("nn.functional.smooth_l1_loss", _smooth_l1, _smooth_l1_errors, kind="reduction"),
+    OpRecord("nn.functional.huber_loss", _huber, _huber_errors, kind="reduction"),
     OpRecord("nn.functional.binary_cross_entropy", _bce, _bce_errors, kind="reduction"),
     OpRecord(
         "nn.functional.binary_cross_entropy_with_logits", _bce_with_logits, _bce_with_logits_errors, kind="reduction"
