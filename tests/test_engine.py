@@ -682,6 +682,62 @@ def test_a_gradient_that_is_a_view_of_another_is_not_added_into():
     assert_grad(x, 4 * seed.numpy())
 
 
+def test_gradients_of_parts_add_up_in_every_order():
+    """Slices give gradients that are added in their places, before or after gradients of the whole."""
+    for build in (
+        lambda a, w: (a[1:] * 5.0).sum() + (a + w).sum(),
+        lambda a, w: (a + w).sum() + (a[1:] * 5.0).sum(),
+        lambda a, w: (a[1:] * 2.0).sum() + (a[1:] * 3.0).sum() + (a + w).sum(),
+        lambda a, w: (a[1:2] * 5.0).sum() + (a[2:] * 5.0).sum() + (w + a).sum(),
+        lambda a, w: sum((a[i] * 5.0 for i in (1, 2)), (a + w).sum()),
+    ):
+        x, w = randn(3), randn(3)
+        kept = []
+        a = x * 1.0
+        a.register_hook(lambda g, kept=kept: kept.append(g))
+        build(a, w).backward()
+        assert_grad(x, [1.0, 6.0, 6.0])
+        assert_grad(w, [1.0, 1.0, 1.0])
+        assert kept[0].tolist() == [1.0, 6.0, 6.0]
+
+
+def test_gradients_of_parts_of_leaves_accumulate():
+    x = randn(3)
+    x[1:].sum().backward()
+    first = x.grad
+    x[:2].sum().backward()
+    assert x.grad is first
+    assert_grad(x, [1.0, 2.0, 1.0])
+    part = x[1:]
+    seed = numbers(5.0, 6.0, requires_grad=False)
+    assert [g.tolist() for g in tg.autograd.grad(part, [x, part], seed)] == [[0.0, 5.0, 6.0], [5.0, 6.0]]
+
+
+def test_gradients_of_parts_of_0_d_tensors():
+    x = tg.tensor(2.0, requires_grad=True)
+    a = x * 1.0
+    parts = [a[None], a[...]]
+    total = parts[0].sum() + parts[1] + a * 2.0 + a * 3.0
+    total.backward()
+    assert x.grad.item() == 7.0 and isinstance(x.grad._array, np.ndarray)
+
+
+def test_observers_see_parts_as_arrays():
+    x, seen = randn(3), []
+
+    class Observer:
+        def recorded(self, node, inputs, y): ...
+
+        def propagated(self, node, gy, gradients):
+            seen.extend(g.tolist() for g in gradients)
+
+    y = x[1:]
+    with observe(Observer()):
+        y.backward(numbers(5.0, 6.0, requires_grad=False))
+    assert seen == [[0.0, 5.0, 6.0]]
+    assert_grad(x, [0.0, 5.0, 6.0])
+
+
 def test_integers_carry_no_gradient():
     x = numbers(1.5, 2.5)
     for y in (x.long(), x > 2.0, x.argmax(), x.bool()):

@@ -224,12 +224,12 @@ def run_backward(
     owned: set[Node | Leaf] = set()  # whose pending gradient is a buffer of the engine's own, safe to add into
     captured: dict[Node | Leaf, Any] = {}
 
-    def arrive(node: Node | Leaf, g: Any, fresh: bool, xp: Any = None) -> None:
+    def arrive(node: Node | Leaf, g: Any, fresh: bool) -> None:
         if isinstance(g, Part):
             if node not in pending:
-                pending[node] = xp.zeros(g.shape, g.dtype)
-            elif node not in owned:
-                pending[node] = pending[node].copy()
+                pending[node] = node.xp.zeros(g.shape, g.dtype)
+            elif node not in owned or not g.shape:  # arithmetic on 0-d arrays gives NumPy scalars
+                pending[node] = node.xp.array(pending[node])
             g.add_to(pending[node])
             owned.add(node)
         elif node not in pending:
@@ -251,7 +251,7 @@ def run_backward(
             continue
         gy = pending.pop(node)
         if gy.shape == () and gy.dtype is not None:
-            gy = node.xp.asarray(gy)  # arithmetic on 0-d arrays gives NumPy scalars
+            gy = node.xp.asarray(gy)
         for hook in tuple(node.hooks or ()):
             replaced = hook(gy)
             gy = gy if replaced is None else replaced
@@ -272,7 +272,7 @@ def run_backward(
                 observer.propagated(node, gy, gradients)
         for parent, g in zip(node.parents, gradients, strict=True):
             if g is not None and parent is not None:
-                arrive(parent, g, _is_fresh(g, gy, gradients, node), node.xp)
+                arrive(parent, g, _is_fresh(g, gy, gradients, node))
         if not retain_graph and node.saved:
             node.saved = node.constants = None  # type: ignore[assignment]  # marks the node as used
     return captured
