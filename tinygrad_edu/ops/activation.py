@@ -26,7 +26,7 @@ class Relu(Op):
     @staticmethod
     def backward(xp, saved, gy):
         (y,) = saved
-        return xp.where(y <= 0, 0, gy)
+        return gy * (y != 0)
 
 
 class LeakyRelu(Op):
@@ -116,7 +116,8 @@ class Softplus(Op):
     @staticmethod
     def forward(xp, x, *, beta, threshold):
         bx = beta * x
-        return xp.where(bx > threshold, x, xp.log1p(xp.exp(bx)) / beta), (x, beta, threshold)
+        y = (xp.maximum(bx, 0) + xp.log1p(xp.exp(-xp.abs(bx)))) / beta  # where nothing overflows
+        return xp.where(bx > threshold, x, y), (x, beta, threshold)
 
     @staticmethod
     def backward(xp, saved, gy):
@@ -174,8 +175,8 @@ class Gelu(Op):
     @staticmethod
     def forward(xp, x):
         v = x.astype("float32") if x.dtype == "float16" else x
-        beyond = xp.exp(-0.5 * v * v) * (0.5 * erfcx(xp.abs(v) * math.sqrt(0.5)))  # Phi(-|x|)
-        phi = xp.where(v < 0, beyond, 1 - beyond).astype(x.dtype, copy=False)
+        beyond = xp.exp(v * v * -0.5) * erfcx(xp.abs(v) * math.sqrt(0.5)) * 0.5  # Phi(-|x|)
+        phi = ((v >= 0) - xp.copysign(beyond, v)).astype(x.dtype, copy=False)  # 1 - beyond, or beyond if x < 0
         return x * phi, (x, phi)
 
     @staticmethod
@@ -199,7 +200,7 @@ class GeluTanh(Op):
     @staticmethod
     def forward(xp, x):
         a, b = GeluTanh.a, GeluTanh.b
-        s = 1 / (1 + xp.exp(x * x * -b * x - a * x))
+        s = 1 / (1 + xp.exp((x * x * -b - a) * x))
         return x * s, (x, s)
 
     @staticmethod

@@ -18,6 +18,28 @@ def _size(x, axis):
     return math.prod(x.shape[i] for i in axis)
 
 
+_BLOCK = 128
+
+
+def total(xp, x, axis, keepdims=False):
+    """The sum along the axes, to the accuracy of pairwise summation; of float16, in float32.
+
+    NumPy sums pairwise along memory only. Across memory it adds row after row, with an error that grows with their
+    number; so an axis of many rows is summed in blocks, then the sums of the blocks in the same way.
+    """
+    dtype = "float32" if x.dtype == "float16" else x.dtype
+    if len(axis) == x.ndim:  # everything: all of it can be taken along memory
+        y = xp.sum(xp.ravel(x, order="K"), dtype=dtype)
+        return y.reshape((1,) * x.ndim) if keepdims else y
+    for i in axis:
+        while x.shape[i] > _BLOCK and x.strides[i] != x.itemsize:
+            rows, rest = xp.split(x, [x.shape[i] // _BLOCK * _BLOCK], axis=i)
+            blocks = rows.reshape(x.shape[:i] + (-1, _BLOCK) + x.shape[i + 1 :])
+            parts = xp.sum(blocks, axis=i + 1, dtype=dtype), xp.sum(rest, axis=i, dtype=dtype, keepdims=True)
+            x = xp.concatenate(parts, axis=i)
+    return xp.sum(x, axis=axis, keepdims=keepdims, dtype=dtype)
+
+
 class Sum(Op):
     """y = the sum along the axes."""
 
@@ -25,7 +47,7 @@ class Sum(Op):
 
     @staticmethod
     def forward(xp, x, *, axis, keepdims):
-        return xp.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype), (x.shape, _kept(x, axis))
+        return total(xp, x, axis, keepdims).astype(x.dtype), (x.shape, _kept(x, axis))
 
     @staticmethod
     def backward(xp, saved, gy):
@@ -41,7 +63,7 @@ class Mean(Op):
     @staticmethod
     def forward(xp, x, *, axis, keepdims):
         n = _size(x, axis)
-        return xp.sum(x, axis=axis, keepdims=keepdims) / n, (x.shape, _kept(x, axis), n)
+        return (total(xp, x, axis, keepdims) / n).astype(x.dtype), (x.shape, _kept(x, axis), n)
 
     @staticmethod
     def backward(xp, saved, gy):
@@ -161,10 +183,10 @@ class Var(Op):
 
     @staticmethod
     def forward(xp, x, *, axis, keepdims, correction):
-        deviation = x - xp.sum(x, axis=axis, keepdims=True) / _size(x, axis)
+        deviation = x - (total(xp, x, axis, keepdims=True) / _size(x, axis)).astype(x.dtype)
         n = max(_size(x, axis) - correction, 0)
-        y = xp.sum(deviation * deviation, axis=axis, keepdims=keepdims) / n
-        return y, (deviation, n, _kept(x, axis))
+        y = total(xp, deviation * deviation, axis, keepdims) / n
+        return y.astype(x.dtype), (deviation, n, _kept(x, axis))
 
     @staticmethod
     def backward(xp, saved, gy):
@@ -203,11 +225,12 @@ class Norm(Op):
     @staticmethod
     def forward(xp, x, *, p, axis, keepdims):
         if p == 2:
-            y = xp.sqrt(xp.sum(x * x, axis=axis, keepdims=True))
+            y = xp.sqrt(total(xp, x * x, axis, keepdims=True))
         elif p == 0:
-            y = xp.sum(x != 0, axis=axis, keepdims=True, dtype=x.dtype)
+            y = xp.sum(x != 0, axis=axis, keepdims=True)
         else:
-            y = xp.sum(xp.abs(x) ** p, axis=axis, keepdims=True) ** (1 / p)
+            y = total(xp, xp.abs(x) ** p, axis, keepdims=True) ** (1 / p)
+        y = y.astype(x.dtype)
         return (y if keepdims else xp.squeeze(y, axis)), (x, y, p)
 
     @staticmethod
@@ -233,7 +256,7 @@ class Logsumexp(Op):
     def forward(xp, x, *, axis, keepdims):
         top = xp.max(x, axis=axis, keepdims=True, initial=-math.inf)
         top = xp.where(xp.isinf(top), 0, top)  # inf - inf would be NaN
-        y = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
+        y = (xp.log(total(xp, xp.exp(x - top), axis, keepdims=True)) + top).astype(x.dtype)
         return (y if keepdims else xp.squeeze(y, axis)), (x, y)
 
     @staticmethod

@@ -42,6 +42,7 @@ def along(
         ]
         found += [Sample(x.T, 1), Sample(x[::2], 0), Sample(x[:, ::-1], 1), Sample(rng.standard_normal((1, 1)), 0)]
         found += [Sample(np.ones((0, 3)), 1), Sample(np.asfortranarray(rng.standard_normal((5, 40))), 0)]
+        found += [Sample(rng.standard_normal((3, 7)).astype(np.float16), 1)]
         if keepdim:
             found += [Sample(x, 1, True), Sample(x, -1, keepdim=True), Sample(np.asarray(1.5), 0, keepdim=True)]
             found += [Sample(x, axis=1, keepdims=True)]
