@@ -252,7 +252,7 @@ def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     with open(path, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             try:
-                values = {name: float(row[name]) if row[name] else None for name in COLUMNS}
+                values = {name: None if row[name] == "" else float(row[name]) for name in COLUMNS}
                 rows.append({**values, "step": int(row["step"])})
             except (KeyError, TypeError, ValueError):
                 break  # a crash cut the last row short

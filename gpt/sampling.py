@@ -25,11 +25,11 @@ def load_model(
     FileNotFoundError: there is none of these. ValueError: damaged, or no GPT-2.
     """
     model, tokenizer = _read(Path(path))
-    c = model.config
-    model.crop_block_size(min(c.block_size, block_size or c.block_size))
-    if dropout is not None and dropout != c.dropout:
+    if block_size is not None and block_size < model.config.block_size:
+        model.crop_block_size(block_size)
+    if dropout is not None and dropout != model.config.dropout:
         weights = model.state_dict()
-        model = GPT(replace(c, dropout=dropout))
+        model = GPT(replace(model.config, dropout=dropout))
         model.load_state_dict(weights)
     return model, tokenizer
 

@@ -152,7 +152,8 @@ def test_a_crash_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path, kind: s
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     write(tmp_path, 1)
     (tmp_path / name).unlink()
-    with pytest.raises(FileNotFoundError, match="checkpoint.json" if name == FILES[0] else f"{name} is missing.*another"):
+    message = "checkpoint.json" if name == FILES[0] else f"{name} is missing.*another"
+    with pytest.raises(FileNotFoundError, match=message):
         checkpoint.load(tmp_path).optimizer_state()
 
 
@@ -189,7 +190,7 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
         (lambda d: d["config"]["model"].update(n_embd="__import__('os')"), "n_embd must be int"),
         (lambda d: d["config"]["model"].update(n_layer=10**9), "2 blocks, expected n_layer=1000000000"),
         (lambda d: d["config"]["model"].update(vocab_size=10**12), r"wte.weight has shape \(5, 8\), expected"),
-        (lambda d: d["config"]["model"].update(block_size=4), r"wpe.weight has shape \(8, 8\), expected shape \(4, 8\)"),
+        (lambda d: d["config"]["model"].update(block_size=4), r"wpe.weight has shape \(8, 8\), expected"),
         (lambda d: d["config"]["model"].update(n_layer=1), "2 blocks, expected n_layer=1"),
         (lambda d: d["config"]["model"].update(bias=False), "Unexpected key"),
         (lambda d: d["config"]["model"].update(vocab_size=4), "the tokenizer has 5 tokens, more than the model's 4"),
