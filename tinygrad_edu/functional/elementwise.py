@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +29,9 @@ def _floating_pair(a: Any, b: Any) -> tuple[Any, Any]:
 
 def _kind(x: Any) -> str:
     """The kind of number that x is or holds: 'b', 'i', 'u' or 'f'."""
-    if hasattr(x, "_array"):
-        return x._array.dtype.kind
+    dtype = getattr(x, "dtype", None)
+    if dtype is not None:  # of a Tensor, or of an array or number of NumPy's
+        return dtypes.as_dtype(dtype).dtype.kind
     return "b" if isinstance(x, bool) else "i" if isinstance(x, int) else "f"
 
 
@@ -349,11 +349,11 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     limits = [operand(input, limit) for limit in (min, max) if limit is not None]
     x, *limits = promote(input, *limits)
     _not_for_bool("clamp", x)
-    info: Any = dtypes.finfo(x.dtype) if _kind(x) == "f" else dtypes.iinfo(x.dtype)
-    unlimited = (-math.inf, math.inf) if _kind(x) == "f" else (info.min, info.max)
-    low = unlimited[0] if min is None else limits[0]
-    high = unlimited[1] if max is None else limits[-1]
-    return apply(ops.Clamp, x, low, high)
+    if min is None:
+        limits.insert(0, -math.inf if _kind(x) == "f" else dtypes.iinfo(x.dtype).min)
+    if max is None:
+        limits.append(math.inf if _kind(x) == "f" else dtypes.iinfo(x.dtype).max)
+    return apply(ops.Clamp, x, *limits)
 
 
 def clamp_min(input: Tensor, min: Any) -> Tensor:
@@ -470,7 +470,7 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
 
 def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
     """Whether every two elements are close, as `isclose` decides."""
-    return builtins.bool(isclose(input, other, rtol, atol, equal_nan)._array.all())
+    return bool(isclose(input, other, rtol, atol, equal_nan)._array.all())
 
 
 def isnan(input: Tensor) -> Tensor:

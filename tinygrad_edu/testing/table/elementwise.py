@@ -34,7 +34,6 @@ def unary(
     high: float = 3.0,
     *,
     extremes: bool = True,
-    integers: bool = True,
     booleans: bool = True,
     more: tuple[Sample, ...] = (),
 ) -> Callable[[Rng], list[Sample]]:
@@ -44,7 +43,7 @@ def unary(
         found = [Sample(x) for x in layouts(lambda shape: np.asarray(rng.uniform(low, high, shape)))]
         found += [Sample(rng.uniform(low, high, 20).astype(np.float16))]
         found += [Sample(EXTREMES)] if extremes else []
-        found += [Sample(INTEGERS), Sample(np.array([1, 2], np.uint8))] if integers else []
+        found += [Sample(INTEGERS), Sample(np.array([1, 2], np.uint8))]
         found += [Sample(MASK)] if booleans else []
         return found + list(more)
 
@@ -57,7 +56,6 @@ def pairs(
     *,
     signs: bool = True,
     numbers: bool = True,
-    integers: bool = True,
     booleans: bool = True,
     more: tuple[Sample, ...] = (),
 ) -> Callable[[Rng], list[Sample]]:
@@ -83,15 +81,14 @@ def pairs(
         ]
         if numbers:
             found += [Sample(make(2, 3), 2.5), Sample(make(2, 3), 2), Sample(make(), 1.5)]
-        if integers:
-            found += [
-                Sample(INTEGERS, np.array([[2, -3, 5]])),
-                Sample(np.array([7, 100], np.uint8), np.array([2, 3], np.uint8)),
-                Sample(np.array([7, 100], np.int8), np.array([2, -3])),
-                Sample(INTEGERS, make(3)),
-                Sample(INTEGERS, make(3).astype(np.float16)),
-                *([Sample(INTEGERS, 2), Sample(INTEGERS, 2.5)] if numbers else []),
-            ]
+        found += [
+            Sample(INTEGERS, np.array([[2, -3, 5]])),
+            Sample(np.array([7, 100], np.uint8), np.array([2, 3], np.uint8)),
+            Sample(np.array([7, 100], np.int8), np.array([2, -3])),
+            Sample(INTEGERS, make(3)),
+            Sample(INTEGERS, make(3).astype(np.float16)),
+            *([Sample(INTEGERS, 2), Sample(INTEGERS, 2.5)] if numbers else []),
+        ]
         if booleans:
             found += [Sample(MASK, np.array([True, True, True])), Sample(MASK, INTEGERS), Sample(MASK, make(3))]
         return found + list(more)
@@ -465,22 +462,24 @@ def _nan_to_num_samples(rng: Rng) -> list[Sample]:
     ]
 
 
-def _reflected(symbol: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    """A record's function for `other op tensor`."""
-    return lambda module, x, other: symbol(other, x)
-
-
-def _reflected_samples(rng: Rng) -> list[Sample]:
+def _operator_samples(rng: Rng) -> list[Sample]:
     x = rng.uniform(0.5, 2, (2, 3))
     return [Sample(x, 2), Sample(x, 2.5), Sample(x, -3.5), Sample(INTEGERS * 2 + 1, 2.5), Sample(x.T, 1)]
 
 
-def _operator(name: str, symbol: Callable[[Any, Any], Any], *, reflected: bool = True) -> list[OpRecord]:
-    found = [OpRecord(f"Tensor.__{name}__", _reflected_samples)]
-    if reflected:
-        run = _reflected(symbol)
-        found.append(OpRecord(f"Tensor.__r{name}__", _reflected_samples, torch=run, ours=run))
-    return found
+def _operator(name: str, symbol: Callable[[Any, Any], Any], differentiable: bool = True) -> list[OpRecord]:
+    """Records of `tensor op number` and of `number op tensor`."""
+
+    def forward(module: Any, x: Any, number: Any) -> Any:
+        return symbol(x, number)
+
+    def reflected(module: Any, x: Any, number: Any) -> Any:
+        return symbol(number, x)
+
+    return [
+        OpRecord(f"Tensor.__{place}{name}__", _operator_samples, differentiable=differentiable, torch=run, ours=run)
+        for place, run in (("", forward), ("r", reflected))
+    ]
 
 
 RECORDS = [
@@ -509,6 +508,8 @@ RECORDS = [
     *_operator("sub", lambda a, b: a - b),
     *_operator("mul", lambda a, b: a * b),
     *_operator("truediv", lambda a, b: a / b),
+    *_operator("floordiv", lambda a, b: a // b, differentiable=False),
+    *_operator("mod", lambda a, b: a % b, differentiable=False),
     *_operator("pow", lambda a, b: a**b),
     # powers, exponentials, logarithms
     OpRecord("pow", _pow_samples, _pow_errors),

@@ -282,7 +282,12 @@ RECORDS = [
         ],
         kind="reduction",
     ),
-    OpRecord("logsumexp", _logsumexp, _dim_errors(), kind="reduction"),
+    OpRecord(
+        "logsumexp",
+        _logsumexp,
+        _dim_errors(_rejects(np.ones(3), None, match="NoneType", error=TypeError)),
+        kind="reduction",
+    ),
     OpRecord("any", along(Sample(UNUSUAL, 1)), _dim_errors(), differentiable=False),
     OpRecord("all", along(Sample(UNUSUAL, 1)), _dim_errors(), differentiable=False),
 ]
