@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -92,6 +92,7 @@ def parse(command: type[Options], args: Sequence[str], program: str) -> Options:
     """
     if os.environ.get("NO_COLOR"):
         tyro._experimental_options["ansi_codes"] = False
+    args = _separated(args)
     settings: Any = {"prog": program, "args": args, "config": (tyro.conf.OmitArgPrefixes,)}
     if command is not Train:
         return tyro.cli(command, **settings)
@@ -219,11 +220,9 @@ def _described(model: str) -> tuple[TrainConfig, list[str]]:
             return TrainConfig(model=load(model).config, batch_size=1), [f"{model}, one sequence a step"]
         except FileNotFoundError as other:
             raise FileNotFoundError(f"{error}; {other}") from None
-    text, loss = state.get("text", {}), state.get("best_val_loss")
-    return run, [
-        f"{folder}: step {step:,} of {run.max_iters:,}" + (f", best validation loss {loss:.4f}" if loss else ""),
-        f"text {text.get('name')} (SHA-256 {text.get('sha256')}), {run.tokenizer} tokenizer",
-    ]
+    about = [f"{folder}: step {step:,} of {run.max_iters:,}, {run.tokenizer} tokenizer"]
+    about += [f"{name} {state[name]}" for name in ("best_val_loss", "text") if name in state]
+    return run, about
 
 
 def _parameters(shape: GPTConfig) -> dict[str, int]:
@@ -250,14 +249,29 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
 }
 
 
+def _separated(args: Sequence[str]) -> list[str]:
+    """`--key=value` as two arguments, so that the nearest match of a mistyped key is found.
+
+    `--key=True` and `--key=False` of a flag, as nanoGPT's users write them, become `--key` and `--no-key`.
+    """
+    flags = {f.name for cls in (GPTConfig, TrainConfig, Train, Sample) for f in fields(cls) if f.type == "bool"}
+    separated: list[str] = []
+    for arg in args:
+        key, equals, value = arg.partition("=")
+        name = key.removeprefix("--").replace("-", "_")
+        if not key.startswith("--") or not equals or value.startswith("-"):
+            separated.append(arg)
+        elif name in flags and value in ("True", "False"):
+            separated.append(key if value == "True" else f"--no-{key.removeprefix('--')}")
+        else:
+            separated += [key, value]
+    return separated
+
+
 def _value_of(option: str, args: Sequence[str]) -> str | None:
-    """The value of an option that decides what the other options' defaults are."""
-    for arg, following in zip(args, [*args[1:], None], strict=True):
-        if arg == option:
-            return following
-        if arg.startswith(f"{option}="):
-            return arg.partition("=")[2]
-    return None
+    """The value of an option that decides what the defaults of the others are."""
+    places = [i for i, arg in enumerate(args) if arg == option]
+    return args[places[-1] + 1] if places and places[-1] + 1 < len(args) else None
 
 
 def _settings_of(run: str) -> TrainConfig:
@@ -268,5 +282,5 @@ def _settings_of(run: str) -> TrainConfig:
 
 
 def _flat(config: TrainConfig) -> dict[str, Any]:
-    fields = config.to_dict()
-    return {**fields.pop("model"), **fields}
+    values = config.to_dict()
+    return {**values.pop("model"), **values}

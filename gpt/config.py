@@ -84,7 +84,7 @@ class TrainConfig:
     model: GPTConfig = field(default_factory=GPTConfig)
     """The shape of the model."""
     device: str = "cpu"
-    """Where to compute."""
+    """Where to compute, such as cpu."""
     seed: int = 1337
     """Seed of the initial weights, the batches and dropout."""
 

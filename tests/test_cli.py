@@ -1,0 +1,369 @@
+"""The command line, in this process and, for what only a process has, in another."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+
+import tinygrad_edu as tg
+from gpt import checkpoint, cli
+from gpt.config import PRESETS, GPTConfig, TrainConfig, preset
+from gpt.data import write_tokens
+from gpt.model import GPT
+from gpt.report import read_metrics
+from gpt.tokenizers import CharTokenizer, GPT2Tokenizer
+from gpt.trainer import Trainer
+
+ROOT = Path(__file__).parents[1]
+SHAPE = ["--n_layer", "1", "--n-head=2", "--n_embd=8", "--block-size", "8"]
+
+
+@pytest.fixture(autouse=True)
+def _without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpt.report.plot", lambda folder, known: None)
+
+
+@pytest.fixture
+def text(data_dir: Path, tmp_path: Path) -> str:
+    path = tmp_path / "text.txt"
+    path.write_text((data_dir / "tinyshakespeare.txt").read_text("utf-8")[:3000], "utf-8", newline="\n")
+    return str(path)
+
+
+@pytest.fixture
+def short(text: str, tmp_path: Path) -> list[str]:
+    """Options of a run that takes a moment."""
+    schedule = ["--max_iters", "4", "--eval-interval=2", "--eval_iters=1", "--batch-size", "2", "--warmup-iters", "1"]
+    return [*SHAPE, *schedule, "--dataset", text, "--out-dir", str(tmp_path / "run"), "--sample-tokens", "5"]
+
+
+def run(*args: str) -> int:
+    """The exit status of `python -m gpt ARGS`, without a process."""
+    try:
+        return cli.main(args)
+    except SystemExit as error:
+        assert isinstance(error.code, int)
+        return error.code
+
+
+def in_a_process(*args: str, **variables: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **variables}
+    return subprocess.Popen(
+        [sys.executable, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT
+    )
+
+
+# ---- options ---------------------------------------------------------------------------------------------------------
+
+
+def plain(text: str) -> str:
+    """Help without its frames and line breaks."""
+    return re.sub(r"([\s│╭╮╰╯─]|-{4,})+", " ", text)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_help_explains_every_field_with_the_presets_default(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "--preset", name, "--help") == 0
+    shown = plain(capsys.readouterr().out)
+    defaults = preset(name).to_dict()
+    for cls, values in ((TrainConfig, defaults), (GPTConfig, defaults["model"])):
+        for f in fields(cls):
+            if f.name in ("model", "vocab_size"):
+                continue
+            option = f"--{f.name.replace('_', '-')}"
+            described = re.search(rf"{option}[ ,].*?\(default: (.*?)\)", shown)
+            assert described, option
+            assert described[1] == str(values[f.name]), option
+            assert len(described[0]) > len(option) + 40, option
+    assert "--vocab-size" not in shown  # the tokenizer says
+
+
+def test_help_of_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    shown = plain(capsys.readouterr().out)
+    for part in ("train", "sample", "info", "GPT_TRACEBACK", "or go on with a run"):
+        assert part in shown
+    assert run("sample", "--help") == 0
+    assert "--max-new-tokens INT Length of each sample in tokens. (default: 500)" in plain(capsys.readouterr().out)
+    assert set(get_args(get_type_hints(cli.Train)["preset"])) == set(PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["train", "--n_layr", "3"], "Unrecognized options: --n_layr, 3 Perhaps you meant: --n-layer INT"),
+        (["train", "--n_layr=3"], "Perhaps you meant: --n-layer INT"),
+        (["train", "--learning-rte=1"], "Perhaps you meant: --learning-rate"),
+        (["train", "--n-layer", "three"], "invalid literal"),
+        (["train", "--preset", "desktop"], "invalid choice 'desktop'.*'laptop', 'full', 'gpt2'"),
+        (["train", "--preset"], "--preset"),
+        (["train", "--tokenizer", "word"], "invalid choice 'word'.*'char', 'byte', 'gpt2'"),
+        (["train", "--n-embd", "130"], "n_embd=130 is not divisible by n_head=4"),
+        (["train", "--max-iters", "0"], "max_iters must be at least 1, got 0"),
+        (["train", "--vocab-size", "100"], "Unrecognized options: --vocab-size"),
+        (["trian"], "Unrecognized options: trian Available subcommands: train, sample, info"),
+        ([], "Expected one of {train, sample, info}"),
+        (["sample"], "Missing from .*sample: MODEL"),
+    ],
+)
+def test_wrong_options(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*args) == 2
+    assert re.search(message, plain(capsys.readouterr().err))
+
+
+def test_options_reach_the_configuration() -> None:
+    args = ["--preset=full", "--n_layer", "2", "--bias", "--n-head=3", "--learning_rate=1e-2", "--lr-decay-iters=700"]
+    options = cli.parse(cli.Train, [*args, "--decay_lr=False", "--tokenizer", "byte", "--seed=-1"], "gpt train")
+    full = preset("full")
+    shape = replace(full.model, n_layer=2, bias=True, n_head=3)
+    assert type(options.training.model) is GPTConfig
+    assert options.training == replace(
+        full, model=shape, learning_rate=1e-2, lr_decay_iters=700, decay_lr=False, tokenizer="byte", seed=-1
+    )
+    assert preset("full") == full
+    assert cli.parse(cli.Train, [], "gpt train").training == preset("laptop")
+    for flag, value in (("--bias=True", True), ("--bias=False", False), ("--no-bias", False), ("--bias", True)):
+        assert cli.parse(cli.Train, ["--preset", "gpt2", flag], "gpt train").training.model.bias == value
+    assert cli.parse(cli.Sample, ["run", "--prompt=True", "--greedy=True"], "").prompt == "True"
+    assert cli.parse(cli.Sample, ["run", "--prompt=--help=me"], "").prompt == "--help=me"
+
+
+# ---- train, sample, info ---------------------------------------------------------------------------------------------
+
+
+def test_train_resume_sample_info(short: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(tmp_path / "run")
+    assert run("train", *short) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "" and "step     4: train" in shown.err
+    config = checkpoint.load(folder).config
+    assert (config.model.n_layer, config.model.n_head, config.model.n_embd, config.max_iters) == (1, 2, 8, 4)
+    assert config.model.vocab_size == checkpoint.load(folder).tokenizer.n_vocab
+
+    assert run("train", *short) == 1
+    assert capsys.readouterr().err.startswith(f"error: {folder} holds a run at step 4 of 4: resume it")
+    assert run("train", *short, "--overwrite") == 0
+
+    assert run("train", "--resume", folder, "--max-iters", "6", "--n-layer=1") == 0
+    assert "resumed  after step 4" in capsys.readouterr().err
+    assert [row["step"] for row in read_metrics(folder)] == [0, 2, 4, 6]
+    for wrong, message in (
+        (["--n-layer", "2"], "so n_layer cannot change"),
+        (["--seed=2"], "so seed cannot change"),
+        (["--preset", "laptop"], "give --resume without --preset"),
+    ):
+        assert run("train", "--resume", folder, *wrong) == 1
+        assert re.fullmatch(f"error: .*{message}.*\n", capsys.readouterr().err)
+    assert run("train", f"--resume={tmp_path / 'nowhere'}") == 1
+    assert re.fullmatch("error: there is no checkpoint at .*nowhere: .*\n", capsys.readouterr().err)
+
+    sample = ["sample", folder, "--max-new-tokens", "30", "--prompt", "First"]
+    texts = []
+    for more in ([], [], ["--seed=2"], ["--greedy"], ["--greedy", "--seed=2"], ["--temperature=100", "--top-k=None"]):
+        assert run(*sample, *more) == 0
+        texts.append(capsys.readouterr().out)
+    assert all(t.startswith("First") and len(t) == 5 + 30 + 1 for t in texts)
+    assert texts[0] == texts[1] and texts[3] == texts[4] and len({*texts}) == 4
+    assert run(*sample, "--num-samples=2") == 0
+    both = capsys.readouterr().out
+    assert both.startswith(texts[0]) and len(both) == 2 * 36 and both[36:] != texts[0]
+
+    for wrong, message in (
+        (["--temperature=0"], "temperature must be positive"),
+        (["--top-k=0"], "top_k must be"),
+        (["--top-p=2"], "top_p must be"),
+        (["--prompt=Ż"], "'Ż' at position 0"),
+    ):
+        assert run("sample", folder, *wrong) == 1
+        shown = capsys.readouterr()
+        assert shown.out == "" and re.fullmatch(f"error: .*{message}.*\n", shown.err)
+
+    assert run("info", folder) == 0
+    shown = capsys.readouterr()
+    n = sum(p.numel() for p in checkpoint.load(folder).model.parameters())
+    assert re.search(rf"^all +{n:,}$", shown.out, re.MULTILINE)
+    assert f"{folder}/best: step " in shown.out and "text.txt" in shown.out and "char tokenizer" in shown.out
+    assert "best_val_loss" in shown.out
+
+
+def test_an_error_shows_where_it_arose_if_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GPT_TRACEBACK", "1")
+    with pytest.raises(FileNotFoundError):
+        cli.main(["sample", str(tmp_path)])
+
+
+def test_a_run_that_diverges_fails(short: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wild = ["--learning-rate=1e30", "--no-decay-lr", "--grad-clip=0", "--max-iters=50"]
+    assert run("train", *short, *wild) == 1
+    assert re.search(r"^error: step \d+: the .* try a lower learning_rate.*\n\Z", capsys.readouterr().err, re.MULTILINE)
+    assert checkpoint.load(tmp_path / "run").step == 0
+
+
+def test_weights_of_gpt2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = GPT2Tokenizer()
+    shape = GPTConfig(block_size=16, vocab_size=tokenizer.n_vocab, n_layer=1, n_head=2, n_embd=8)
+    model = GPT(shape)
+    folder = tmp_path / "gpt2"
+    model.save_pretrained(folder)
+    for path in (folder, folder / "model.safetensors"):
+        assert run("sample", str(path), "--prompt", "Zażółć", "--max-new-tokens=4", "--greedy") == 0
+        ids = tg.tensor([tokenizer.encode("Zażółć")])
+        assert capsys.readouterr().out == tokenizer.decode(model.generate(ids, 4, do_sample=False)[0]) + "\n"
+    assert run("info", str(folder)) == 0
+    assert "50257" in capsys.readouterr().out
+    (folder / "merges.txt").write_text("#version: 0.2\nT h\n")
+    assert run("sample", str(folder)) == 1
+    assert "merges.txt is damaged or another edition" in capsys.readouterr().err
+    (folder / "merges.txt").unlink()
+
+    GPT(replace(shape, vocab_size=7)).save_pretrained(tmp_path / "other")
+    assert run("sample", str(tmp_path / "other")) == 1
+    assert "a vocabulary of 7 tokens, GPT-2's tokenizer has 50257" in capsys.readouterr().err
+    assert run("sample", str(tmp_path / "nothing")) == 1
+    assert "nor are there weights of GPT-2" in capsys.readouterr().err
+
+
+def test_sampling_begins_and_ends_with_the_end_of_text() -> None:
+    tokenizer = GPT2Tokenizer()
+    model = GPT(GPTConfig(block_size=16, vocab_size=tokenizer.n_vocab, n_layer=1, n_head=1, n_embd=4))
+    halves = tokenizer.encode("ὀ")
+    assert len(halves) > 1  # each is a part of a character
+    said = [tokenizer.end_of_text, *halves, tokenizer.end_of_text]
+
+    def stream(idx: tg.Tensor, n: int, **options: object) -> object:
+        assert idx.tolist() == [[tokenizer.end_of_text]]
+        return iter([tg.tensor([[token]]) for token in said[1:]])
+
+    from gpt.sampling import stream_text
+
+    model.stream = stream  # type: ignore[method-assign, assignment]
+    assert list(stream_text(model, tokenizer, "", 10)) == ["ὀ"]  # whole characters, and no end-of-text
+    said.pop()
+    said.pop()
+    assert list(stream_text(model, tokenizer, "", 10))[-1] == "\N{REPLACEMENT CHARACTER}"  # it was cut off
+
+
+def test_a_vocabulary_without_a_new_line_can_begin(tmp_path: Path) -> None:
+    from gpt.sampling import stream_text
+
+    model = GPT(GPTConfig(block_size=4, vocab_size=3, n_layer=1, n_head=1, n_embd=4))
+    text = "".join(stream_text(model, CharTokenizer("abc"), "", 6))
+    assert len(text) == 6 and set(text) <= set("abc")
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("laptop", ["2,000 steps on shakespeare", r"^all +804,096$", "for 768 tokens"]),
+        ("full", [r"^all +10,7\d\d,\d\d\d$", "for 16,384 tokens"]),
+        ("gpt2", ["124,439,808", r"weights +474.7 MiB"]),
+        ("gpt2-medium", ["354,823,168"]),
+    ],
+)
+def test_info_of_names(name: str, parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info", name) == 0
+    shown = capsys.readouterr().out
+    for part in parts:
+        assert re.search(part, shown, re.MULTILINE), part
+
+
+def test_info_agrees_with_the_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info", "laptop") == 0
+    shown = capsys.readouterr().out
+    model = GPT(preset("laptop").model)
+    assert f"{model.estimate_flops(12) / 1e9:,.1f} GFLOP" in shown
+    counts = dict(re.findall(r"^(\S+) +([\d,]+)$", shown.split("parameters\n")[1].split("\n\n")[0], re.MULTILINE))
+    assert int(counts["h.*.mlp.c_fc"].replace(",", "")) == sum(b.mlp.c_fc.weight.numel() for b in model.h)
+    assert sum(int(n.replace(",", "")) for name, n in counts.items() if name != "all") == 804_096
+
+
+def test_info_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info", "lapptop") == 1
+    assert "there is no model 'lapptop': it is none of laptop, full, gpt2" in capsys.readouterr().err
+    assert run("info", str(tmp_path)) == 1
+    assert "no weights at" in capsys.readouterr().err
+    state = {"format": checkpoint.FORMAT, "version": 1, "config": {}, "step": 1, "state": {"text": 3}}
+    (tmp_path / "checkpoint.json").write_text(json.dumps(state))
+    assert run("info", str(tmp_path)) == 0
+
+
+# ---- what only a process has -----------------------------------------------------------------------------------------
+
+
+def test_it_answers_before_it_loads_what_computes() -> None:
+    code = (
+        "import sys; from gpt import cli\ntry: cli.main(['train', '--help'])\nexcept SystemExit: pass\n"
+        "assert not {'numpy', 'tinygrad_edu', 'matplotlib', 'tiktoken'} & sys.modules.keys(), sorted(sys.modules)"
+    )
+    process = in_a_process("-c", code)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(
+    short: list[str], tmp_path: Path, signum: signal.Signals, status: int
+) -> None:
+    process = in_a_process("-m", "gpt", "train", *short, "--max-iters=1000000", "--sample-tokens=0")
+    assert process.stderr
+    seen = ""
+    while "step     0: train" not in seen:
+        line = process.stderr.readline()
+        assert line, seen
+        seen += line
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status, errors
+    folder = tmp_path / "run"
+    after = checkpoint.load(folder).step
+    assert re.search(
+        rf"^stopped by {signum.name}; {folder} holds the run as it was after step {after:,}. Go on with: python -m gpt "
+        rf"train --resume {folder}$",
+        errors,
+        re.MULTILINE,
+    )
+    assert "Traceback" not in errors
+    resumed = Trainer.resume(folder, max_iters=after + 2)
+    assert [step.number for step in resumed] == [after + 1, after + 2]
+
+
+def test_a_reader_that_has_seen_enough(text: str, tmp_path: Path) -> None:
+    tokenizer = CharTokenizer.from_text(Path(text).read_text("utf-8"))
+    tokens = write_tokens(tmp_path / "t.bin", Path(text).read_text("utf-8"), tokenizer)
+    config = TrainConfig(model=GPTConfig(block_size=8, vocab_size=tokenizer.n_vocab, n_layer=1, n_head=1, n_embd=4))
+    Trainer(config, GPT(config.model), tokenizer, tokens, tokens).save(tmp_path / "model")
+    process = in_a_process("-m", "gpt", "sample", str(tmp_path / "model"), "--max-new-tokens=100000")
+    assert process.stdout and process.stderr
+    assert len(process.stdout.read(5)) == 5  # it streams: this comes long before the end
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(60) == 0
+
+
+def test_no_colours_if_not_wanted() -> None:
+    code = "import sys, tyro; sys.stdout.isatty = lambda: True; from gpt import cli; cli.main(['train', '--help'])"
+    for variables, coloured in (({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False)):
+        process = in_a_process("-c", code, TERM="xterm", **variables)
+        shown, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        assert ("\033[" in shown) == coloured
+
+
+def test_names_of_the_package_are_loaded_when_used() -> None:
+    import gpt
+
+    for name in gpt.__all__:
+        assert getattr(gpt, name).__module__ == f"gpt.{gpt._HOME_OF[name]}", name
+        assert name in dir(gpt)
+    with pytest.raises(AttributeError, match="module 'gpt' has no attribute 'GTP'"):
+        gpt.GTP  # noqa: B018
