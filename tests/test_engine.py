@@ -454,6 +454,16 @@ def test_retain_grad_follows_in_place_changes_as_in_torch():
     assert run(tg) == run(torch)
 
 
+def test_a_tensor_that_is_gone_retains_nothing():
+    x = numbers(2.0)
+    y = x * 3.0
+    y.retain_grad()
+    z = y * y
+    del y
+    z.backward()
+    assert_grad(x, [36.0])
+
+
 def test_retained_gradients_are_the_hooked_ones():
     x = numbers(1.0)
     y = x * 3.0

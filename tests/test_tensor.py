@@ -86,6 +86,7 @@ t.Tensor([[1.5, 2.5]])
 t.Tensor(2, 3).shape
 t.Tensor(0).shape
 t.Tensor().shape
+t.Tensor([1.0, 2.0]).requires_grad_()
 t.Tensor(A)
 t.as_tensor([1, 2.5])
 t.as_tensor(3)
@@ -268,6 +269,7 @@ t.tensor(A).to('cpu', t.int64)
 t.tensor(A).to(dtype=t.float16)
 t.tensor(A).to(t.ones(1, dtype=t.float64))
 t.tensor(A).to(device='cpu', dtype=t.float64)
+t.tensor(A).to('cpu', non_blocking=True)
 t.tensor(A).to(t.device('cpu'))
 x = t.tensor(A); x.to(t.float32) is x
 x = t.tensor(A); x.to('cpu') is x
@@ -372,6 +374,16 @@ x = t.ones(2, 3); x.zero_()
 x = t.zeros(2, 3); x.copy_(t.tensor([1, 2, 3]))
 x = t.zeros(2, dtype=t.int64); x.copy_(t.tensor([1.9, -1.9]))
 x = t.zeros(2); x.copy_(t.tensor(3.0, dtype=t.float64))
+t.tensor(A).to(t.float64, True)
+t.tensor(A).to('cpu', t.float64, False, True)
+x = t.tensor(A); x.to(t.float32, False, True) is x
+x = t.tensor(A); x.where(x > 0, t.zeros(()))
+x = t.tensor(A); x.where(x > 0, 5.0)
+t.tensor(A, dtype=t.bool) if True else 0
+t.tensor([2**31, -(2**31)])
+t.randint(2**40, 2**40 + 1, (2,))
+t.randint(0, 2**40, (1000,)).max() > 2**33
+t.randint(-5, -4, (2,))
 x = t.zeros(2, 3); x.normal_().shape
 x = t.zeros(3); x.normal_(2.0, 0.0)
 x = t.zeros(2, 3); (x.uniform_(2, 3) >= 2).all()
@@ -446,6 +458,7 @@ t.ones(2, dtype=5)
 t.arange(1, 5, -1)
 t.arange(0, 3, 0)
 t.arange(5, 1)
+t.arange()
 t.linspace(0, 1, -1)
 t.linspace(0, 1)
 t.eye(-1)
@@ -497,6 +510,7 @@ x = t.ones(2); x.grad = t.ones(3)
 x = t.ones(2); x.grad = t.ones(2, dtype=t.float64)
 x = t.ones(2); x.grad = 'a'
 x = t.ones(2); x.data = 'a'
+t.seed(1)
 t.tensor(A) + 'a'
 'a' + t.tensor(A)
 t.tensor(A) + None
@@ -521,6 +535,7 @@ t.tensor(A).bernoulli_(1.5)
 t.tensor(A).exponential_(-1.0)
 t.tensor(A).random_(5, 5)
 t.tensor(A).to('gpu')
+t.tensor(A).to(typ=t.float64)
 t.set_default_dtype(t.int64)
 t.finfo(t.int64)
 t.iinfo(t.float32)
@@ -877,3 +892,13 @@ def test_assert_close_says_where_and_by_how_much():
     with pytest.raises(ValueError, match="both rtol and atol"):
         assert_close(1.0, 1.0, rtol=1e-3)
     assert_close(tg.ones(2, requires_grad=True), torch.ones(2))
+
+
+def test_seeding_from_the_operating_system():
+    first, second = tg.seed(), tg.seed()
+    assert first != second == tg.initial_seed()
+    tg.manual_seed(second)
+    expected = tg.rand(3).tolist()
+    tg.manual_seed(0)
+    tg.manual_seed(second)
+    assert tg.rand(3).tolist() == expected

@@ -337,11 +337,15 @@ class Tensor:
 
     # ---- another dtype or device -----------------------------------------------------------------------------------
 
-    def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, **_: Any) -> Tensor:
-        """This tensor with another dtype or device: `to(dtype)`, `to(device)`, `to(other)`, or both by name.
+    def to(
+        self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False
+    ) -> Tensor:
+        """This tensor with another dtype or device: `to(dtype)`, `to(device)`, `to(other)`, or both, or by name.
 
-        The tensor itself comes back when nothing has to change and copy is False.
+        The tensor itself comes back when nothing has to change and copy is False. non_blocking changes nothing here.
         """
+        flags = [arg for arg in args if isinstance(arg, bool)]  # non_blocking, copy
+        copy = copy or flags[1:] == [True]
         for arg in args:
             if isinstance(arg, Tensor):
                 dtype, device = arg.dtype, arg.device
