@@ -8,11 +8,11 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from ..autograd.modes import no_grad
-from ..backend.device import quiet
-from ..backend.dtypes import promote_types
-from ..functional.shape import cat
-from ..tensor import Tensor
+from ...autograd.modes import no_grad
+from ...backend.device import quiet
+from ...backend.dtypes import promote_types
+from ...functional.shape import cat
+from ...tensor import Tensor
 
 Tensors = Tensor | Iterable[Tensor]
 _BLOCK = 1 << 16  # elements per dot product: few enough for float32 sums to stay exact to rounding
