@@ -95,7 +95,7 @@ class Optimizer:
         """Change the array `p` in place by its gradient `g`; `state` is this parameter's dict, empty at first."""
         raise NotImplementedError(f"{type(self).__name__} must define _update or step")
 
-    @no_grad
+    @no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient. Returns the loss if a closure computes it.
 
