@@ -161,7 +161,7 @@ def _told_by_shapes(file: Path, weights: dict[str, tg.Tensor]) -> dict[str, Any]
 def _check(file: Path, weights: dict[str, tg.Tensor], config: GPTConfig) -> None:
     """ValueError: the weights are not those of this configuration. It names every tensor that is wrong."""
     expected, problems = layout(config), []
-    for name in sorted(expected.keys() | weights.keys()):
+    for name in (*expected, *sorted(weights.keys() - expected.keys())):
         if name not in weights:
             problems.append(f"{name} is missing")
         elif name not in expected:
