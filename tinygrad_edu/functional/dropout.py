@@ -31,11 +31,43 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     ValueError: p is not a probability. Source: Srivastava et al. 2014, "Dropout: a simple way to prevent neural
     networks from overfitting".
     """
-    require_tensor("dropout", "input", input)
-    check_probability("dropout", p)
+    return _dropped("dropout", input, p, training, inplace, None)
+
+
+def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """`dropout` of whole channels: input (B, C, L) or (C, L). Neighbouring elements would tell what one alone held.
+
+    Source: Tompson et al. 2015, arXiv:1411.4280.
+    """
+    return _dropped("dropout1d", input, p, training, inplace, {2: 1, 3: 2})
+
+
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """`dropout` of whole channels: input (B, C, H, W), or as in `dropout1d` (B, C, L)."""
+    return _dropped("dropout2d", input, p, training, inplace, {3: 2, 4: 2})
+
+
+def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """`dropout` of whole channels: input (B, C, D, H, W) or (C, D, H, W)."""
+    return _dropped("dropout3d", input, p, training, inplace, {4: 1, 5: 2})
+
+
+def _dropped(
+    name: str, input: Tensor, p: float, training: bool, inplace: bool, axes_of: dict[int, int] | None
+) -> Tensor:
+    """axes_of: by the input's number of dimensions, how many of its first ones are dropped apart; None: all."""
+    require_tensor(name, "input", input)
+    check_probability(name, p)
+    shape = input._array.shape
+    if axes_of is not None:
+        if len(shape) not in axes_of:
+            few, many = axes_of
+            raise RuntimeError(f"{name}: expected {few}D or {many}D input, but received a {len(shape)}D input")
+        apart = axes_of[len(shape)]
+        shape = shape[:apart] + (1,) * (len(shape) - apart)
     if not training or p == 0:
         return input
     if input._array.dtype.kind != "f":
-        raise RuntimeError(f"dropout: expected a floating input, got {input.dtype.name}; convert it with .float()")
-    mask = input._result(keep_mask(input._array.shape, p, input._array.dtype))
+        raise RuntimeError(f"{name}: expected a floating input, got {input.dtype.name}; convert it with .float()")
+    mask = input._result(keep_mask(shape, p, input._array.dtype))
     return input.mul_(mask) if inplace else mul(input, mask)
