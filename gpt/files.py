@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import importlib.metadata
 import json
@@ -12,29 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tinygrad_edu import serialization
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a binary file that takes the place of `path` if the block ends well; else `path` stays as it was.
-
-    Raises OSError; on a full disk it says that the old file is whole.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        hint = f"the disk is full, {path} was not written and what stood there is unchanged: free some space"
-        raise OSError(error.errno, hint) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    """Like `serialization.atomic_write`: whole or not at all. A missing folder is made."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with serialization.atomic_write(path) as file:
+        yield file
 
 
 def write_json(path: str | os.PathLike[str], format: str, version: int, fields: dict[str, Any]) -> None:
