@@ -158,13 +158,17 @@ class Trainer:
         losses = {}
         with tg.no_grad():
             for split in self.splits:
-                batches = itertools.islice(self._batches(split, EVALUATION_SEED), self.config.eval_iters)
+                batches = self.evaluation_batches(split)
                 losses[split] = sum(self.model(x, y)[1].item() for x, y in batches) / self.config.eval_iters
         self.model.train()
         if not math.isfinite(losses["train"] + losses["val"]):
             raise self._diverged(self.step, f"the losses are {losses['train']} and {losses['val']}")
         self.elapsed += time.perf_counter() - start
         return Evaluation(**losses)
+
+    def evaluation_batches(self, split: str) -> Iterator[tuple[tg.Tensor, tg.Tensor]]:
+        """The batches that every evaluation of a split, "train" or "val", is made on."""
+        return itertools.islice(self._batches(split, EVALUATION_SEED), self.config.eval_iters)
 
     def _batches(self, split: str, seed: int) -> TokenBatches:
         try:

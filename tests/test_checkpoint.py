@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -79,14 +78,14 @@ CALLS = {"mkdir": os.mkdir, "rename": os.rename, "replace": os.replace, "fsync":
          "unlink": os.unlink}  # fmt: skip
 
 
-def failing(monkeypatch: pytest.MonkeyPatch, at: int, fail: Callable[[], None]) -> list[int]:
-    """Make the at-th of these calls fail; returns their count so far."""
-    count = [0]
+def failing(monkeypatch: pytest.MonkeyPatch, at: int, fail: Callable[[], None]) -> list[str]:
+    """Make the at-th of these calls fail; returns the calls so far."""
+    made: list[str] = []
 
     def wrapped(name: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            count[0] += 1
-            if count[0] == at:
+            made.append(name)
+            if len(made) == at:
                 fail()
             return CALLS[name](*args, **kwargs)
 
@@ -94,58 +93,55 @@ def failing(monkeypatch: pytest.MonkeyPatch, at: int, fail: Callable[[], None]) 
 
     for name in CALLS:
         monkeypatch.setattr(os, name, wrapped(name))
-    return count
+    return made
 
 
-def number_of_calls(tmp_path: Path) -> int:
-    write(tmp_path / "counted", 1, SMALL)
-    with pytest.MonkeyPatch.context() as patch:
-        count = failing(patch, -1, lambda: None)
-        write(tmp_path / "counted", 2, SMALL)
-    return count[0]
-
-
-@pytest.mark.parametrize("kind", ["full disk", "killed"])
-def test_a_crash_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path, kind: str) -> None:
-    """Two crashes in a row, at every moment, each early one with a late one; then a save that goes well."""
+def attempt(folder: Path, step: int, at: int, kind: str) -> None:
+    """Write a checkpoint, and fail at the at-th call."""
 
     def full() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def attempt(folder: Path, step: int, at: int) -> None:
+    if kind == "full disk":
         with pytest.MonkeyPatch.context() as patch:
-            if kind == "full disk":
-                failing(patch, at, full)
-                try:
-                    write(folder, step, SMALL)
-                except OSError as error:
-                    assert error.errno == errno.ENOSPC
-                return
-            child = os.fork()
-            if child == 0:  # dies without cleaning up, as by kill -9 or a power cut
-                failing(patch, at, lambda: os._exit(9))
+            failing(patch, at, full)
+            try:
                 write(folder, step, SMALL)
-                os._exit(0)
-            os.waitpid(child, 0)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+        return
+    child = os.fork()
+    if child == 0:  # dies without cleaning up, as by kill -9 or a power cut
+        failing(pytest.MonkeyPatch(), at, lambda: os._exit(9))
+        write(folder, step, SMALL)
+        os._exit(0)
+    os.waitpid(child, 0)
 
-    total = number_of_calls(tmp_path)
-    assert total > 15
-    seen = set()
-    for at in range(1, total + 1):
-        folder = tmp_path / f"{at}" / "latest"
+
+@pytest.mark.parametrize("kind", ["full disk", "killed"])
+def test_a_crash_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path, kind: str) -> None:
+    """A crash at every moment; and one at every moment after a crash between the two renames."""
+    write(tmp_path / "counted", 1, SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        made = failing(patch, -1, lambda: None)
+        write(tmp_path / "counted", 2, SMALL)
+    moments, between = range(1, len(made) + 3), len(made) - made[::-1].index("rename")
+    assert made[between - 2 : between] == ["rename", "rename"] and len(made) > 15
+
+    found_steps = set()
+    for i, crashes in enumerate([[at] for at in moments] + [[between, at] for at in moments]):
+        folder = tmp_path / str(i) / "latest"
         write(folder, 1, SMALL)
-        for step, moment in ((2, at), (3, total + 1 - at)):
-            attempt(folder, step, moment)
+        for step, at in enumerate(crashes, start=2):
+            attempt(folder, step, at, kind)
             found = checkpoint.load(folder.parent)
-            assert found.step in (1, 2, 3)
             assert found.state == {"note": found.step}
             found.optimizer_state()
-            seen.add((step, found.step))
+            found_steps.add(found.step)
         last = write(folder, 4, SMALL)
         assert same(checkpoint.load(folder.parent).model, last)
         assert [path.name for path in folder.parent.iterdir()] == ["latest"]
-    assert {(2, 1), (2, 2), (3, 3)} <= seen  # some attempts failed and some went through
-    shutil.rmtree(tmp_path)
+    assert found_steps == {1, 2, 3}  # some attempts failed and some went through
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -188,7 +188,8 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
     return {"weights": weights, "moments": moments, "rng": rng, "step": trainer.step, "best": trainer.best_val_loss}
 
 
-@pytest.mark.parametrize("how", ["interrupted", "crashed", "interrupted at an evaluation", "crashed before a step"])
+@pytest.mark.parametrize("how", ["interrupted", "crashed", "interrupted at an evaluation", "crashed before a step",
+                                 "crashed before a checkpoint"])  # fmt: skip
 def test_a_resumed_run_equals_one_that_never_stopped(
     tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -209,10 +210,11 @@ def test_a_resumed_run_equals_one_that_never_stopped(
         if how == "crashed before a step":
             patch.setattr(Trainer, "update", lambda self: crash())
         else:
-            at_step(patch, {"interrupted": 5, "crashed": 7}.get(how, 8), crash if how == "crashed" else interrupt)
+            moment = {"interrupted": 5, "crashed": 7}.get(how, 8)
+            at_step(patch, moment, interrupt if how.startswith("interrupted") else crash)
         with pytest.raises((Interrupted, RuntimeError)):
             Trainer.start(tiny).run()
-    after = {"interrupted": 5, "crashed": 4, "interrupted at an evaluation": 8}.get(how, 0)
+    after = {"interrupted": 5, "interrupted at an evaluation": 8, "crashed before a step": 0}.get(how, 4)
     assert checkpoint.load(tiny.out_dir).step == after
     tg.manual_seed(99)  # as a new process would be
     moved = tmp_path / "moved"
