@@ -390,9 +390,10 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
             "compare it, for example with != 0"
         )
     a, b = operand(condition, input), operand(condition, other)
-    if not hasattr(a, "_array") and not hasattr(b, "_array"):
-        a = condition._result(condition._xp.asarray(a, dtypes.result_type(a, b).dtype))
-    return apply(ops.Where, condition, *promote(a, b))
+    target = dtypes.result_type(*(getattr(x, "_array", x) for x in (a, b)))
+    # A number becomes an array first: NumPy then refuses one that the dtype cannot hold.
+    a, b = (cast(x, target) if hasattr(x, "_array") else condition._xp.asarray(x, target.dtype) for x in (a, b))
+    return apply(ops.Where, condition, a, b)
 
 
 def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:

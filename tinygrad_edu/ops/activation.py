@@ -26,7 +26,7 @@ class Relu(Op):
     @staticmethod
     def backward(xp, saved, gy):
         (y,) = saved
-        return gy * (y != 0)
+        return xp.where(y != 0, gy, 0)  # not a product, in which an infinite gy would become NaN
 
 
 class LeakyRelu(Op):
