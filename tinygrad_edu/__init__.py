@@ -252,6 +252,12 @@ from .functional.linalg import tensordot as tensordot
 from .functional.linalg import trace as trace
 from .functional.linalg import vdot as vdot
 
+# functional/recurrent.py
+from .functional.recurrent import gru_cell as gru_cell
+from .functional.recurrent import lstm_cell as lstm_cell
+from .functional.recurrent import rnn_relu_cell as rnn_relu_cell
+from .functional.recurrent import rnn_tanh_cell as rnn_tanh_cell
+
 # functional/normalization.py
 from .functional.normalization import log_softmax as log_softmax
 from .functional.normalization import softmax as softmax
