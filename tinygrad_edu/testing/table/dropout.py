@@ -28,4 +28,31 @@ def _errors(rng):
     ]
 
 
-RECORDS = [OpRecord("nn.functional.dropout", _samples, _errors, kind="exact")]
+def _of_channels(rng, *shapes):
+    return [
+        *(Sample(rng.standard_normal(shape), training=False) for shape in shapes),
+        *(Sample(rng.standard_normal(shape), p=1.0) for shape in shapes),
+        Sample(rng.standard_normal(shapes[0]).swapaxes(0, 1), p=0.0),
+    ]
+
+
+def _errors_of_channels(rng, shape):
+    x = rng.standard_normal(shape)
+    return [
+        ErrorSample(x, 1.5, error=ValueError, match="between 0 and 1, but got 1.5"),
+        ErrorSample(x.astype(int), error=RuntimeError, match="floating input, got int64"),
+    ]
+
+
+RECORDS = [
+    OpRecord("nn.functional.dropout", _samples, _errors, kind="exact"),
+    *(
+        OpRecord(
+            f"nn.functional.dropout{n}d",
+            lambda rng, shapes=shapes: _of_channels(rng, *shapes),
+            lambda rng, shapes=shapes: _errors_of_channels(rng, shapes[0]),
+            kind="exact",
+        )
+        for n, shapes in {1: ((2, 3, 4), (3, 4)), 2: ((2, 3, 2, 2), (2, 3, 4)), 3: ((2, 3, 2, 1, 2),)}.items()
+    ),
+]
