@@ -15,7 +15,7 @@ from pathlib import Path
 import tinygrad_edu as tg
 from gpt import GPT, Trainer, cli, find_text, load_model, make_tokenizer, prepare_tokens, stream_text
 
-PROGRAM = "python examples/train_shakespeare.py"
+PROGRAM = f"{cli.python()} examples/train_shakespeare.py"
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     for piece in stream_text(trainer.model, trainer.tokenizer, max_new_tokens=500, temperature=0.8):
         print(piece, end="", flush=True)
     folder = Path(trainer.config.out_dir)
-    print(f"\n\nLoss:    {folder / 'loss.png'}\nMore:    python -m gpt sample {folder} --prompt 'ROMEO:'")
+    print(f"\n\nLoss:    {folder / 'loss.png'}\nMore:    {cli.python()} -m gpt sample {folder} --prompt ROMEO:")
 
 
 def new_trainer(config):

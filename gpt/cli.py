@@ -109,7 +109,7 @@ def parse(command: type[Options], args: Sequence[str], program: str) -> Options:
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     args = sys.argv[1:] if args is None else list(args)
-    program = "gpt" if Path(sys.argv[0]).stem == "gpt" else "python -m gpt"
+    program = "gpt" if Path(sys.argv[0]).stem == "gpt" else f"{python()} -m gpt"
     if args and args[0] in COMMANDS:
         command, do = COMMANDS[args[0]]
         program += f" {args[0]}"
@@ -129,18 +129,24 @@ def exit_status(work: Callable[[], object], program: str) -> int:
         work()
         return 0
     except KeyboardInterrupt as stop:
-        signum = getattr(stop, "signum", 2)
-        if folder := getattr(stop, "folder", None):
-            print(f"{stop}. Go on with: {program} --resume {folder}", file=sys.stderr)
-        return 128 + signum
+        if str(stop):
+            folder = getattr(stop, "folder", None)
+            print(f"{stop}." + (f" Go on with: {program} --resume {folder}" if folder else ""), file=sys.stderr)
+        return 128 + getattr(stop, "signum", 2)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
         return 0
-    except (OSError, ValueError, ArithmeticError) as error:
+    except (OSError, ValueError, ArithmeticError, MemoryError) as error:
         if os.environ.get(TRACEBACK):
             raise
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def python() -> str:
+    """How to call this Python again: by its path if it is in a folder below, such as .venv, else just `python`."""
+    path = Path(sys.executable)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else "python"
 
 
 def train(options: Train) -> None:

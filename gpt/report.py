@@ -91,7 +91,6 @@ class Report:
         self._write_run_json("running")
         for line in self.header():
             self._say(line)
-        self._metrics = open(self.folder / METRICS, "a", newline="", encoding="utf-8")
         self._bar = tqdm(
             total=self.config.max_iters, initial=self.trainer.step, file=self.stream, disable=not self.terminal,
             dynamic_ncols=True, colour="green" if self.colour else None, leave=False,
@@ -101,7 +100,6 @@ class Report:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._bar.close()
-        self._metrics.close()
         if error is None:
             self._write_run_json("finished")
             self._say(f"Finished. In {self.folder}: {METRICS}, {PLOT}, {SAMPLES}, the checkpoints best and latest.")
@@ -130,7 +128,8 @@ class Report:
         self._say(self._verdict(number, evaluation))
         if self.config.sample_tokens:
             self._write_sample(number, evaluation)
-        plot(self.folder, self.usual)
+        parameters = self.trainer.model.num_params(non_embedding=False)
+        plot(self.folder, f"{self.trainer.text['name']}, {parameters:,} parameters", self.usual)
 
     # ---- what is shown ---------------------------------------------------------------------------------------------
 
@@ -189,11 +188,8 @@ class Report:
         losses = (e.train, e.val) if e else (None, None)
         timing = (round(speed) if speed else None, round(self.trainer.elapsed, 3))
         row = ["" if x is None else str(x) for x in (number, *update, *losses, *timing)]
-        self._metrics.write(",".join(row) + "\n")
-        self._metrics.flush()
-        if e:
-            os.fsync(self._metrics.fileno())  # a checkpoint follows, and its rows should be on the disk before it
-        elif step and not self.terminal and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+        self._append(METRICS, ",".join(row) + "\n", sync=e is not None)
+        if step and not e and not self.terminal and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             left = _clock(self.trainer.elapsed / number * (self.config.max_iters - number))
             self._say(f"step {number:>5,}: loss {step.loss:.4f}, {speed:,.0f} tokens/s, {left} left")
@@ -202,8 +198,20 @@ class Report:
         generator = tg.Generator().manual_seed(self.config.seed)
         length = self.config.sample_tokens
         text = "".join(stream_text(self.trainer.model, self.trainer.tokenizer, "", length, generator=generator))
-        with open(self.folder / SAMPLES, "a", encoding="utf-8", newline="\n") as file:
-            file.write(f"=== step {number}, validation loss {evaluation.val:.4f} ===\n{text}\n\n")
+        self._append(SAMPLES, f"=== step {number}, validation loss {evaluation.val:.4f} ===\n{text}\n\n", sync=True)
+
+    def _append(self, name: str, text: str, sync: bool) -> None:
+        """Write at the end of a file; sync: a checkpoint follows, and what it counts on should be on the disk."""
+        path = self.folder / name
+        try:
+            with open(path, "ab") as file:
+                file.write(text.encode("utf-8"))
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
+        except OSError as error:
+            what = f"{path} cannot be written ({error.strerror}); the checkpoints are whole, go on when it can"
+            raise OSError(error.errno, what) from error
 
     def _cut_back(self, step: int) -> None:
         """Keep of metrics and samples what was written up to a step: nothing for a new run."""
@@ -259,7 +267,7 @@ def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def plot(folder: str | os.PathLike[str], known: tuple[str, Usual] | None = None) -> None:
+def plot(folder: str | os.PathLike[str], title: str = "", known: tuple[str, Usual] | None = None) -> None:
     """Draw loss.png from metrics.csv: the training loss, the evaluations, and the usual run where it is known."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -283,7 +291,7 @@ def plot(folder: str | os.PathLike[str], known: tuple[str, Usual] | None = None)
             steps, losses - known[1].band, losses + known[1].band, color="tab:orange", alpha=0.2,
             label=f"usual validation loss of {known[0]}",
         )  # fmt: skip
-    axes.set(xlabel="step", ylabel="loss (nats per token)")
+    axes.set(xlabel="step", ylabel="loss (nats per token)", title=title)
     axes.grid(alpha=0.3)
     axes.legend()
     with atomic_write(Path(folder) / PLOT) as file:

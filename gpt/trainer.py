@@ -86,7 +86,7 @@ class Trainer:
     Warm-up and cosine decay of the learning rate, AdamW, gradient accumulation and clipping, as `config` says. The
     iteration stops after `config.max_iters` steps; stopping it earlier and iterating again goes on where it was.
 
-    ValueError: a split shorter than a block, or tokens that the model does not know.
+    ValueError: a split shorter than a block, tokens that the model does not know, or no such device.
     """
 
     def __init__(
@@ -107,7 +107,10 @@ class Trainer:
         self.config = replace(config, model=model.config, tokenizer=cast(TokenizerKind, tokenizer.kind))
         self.model, self.tokenizer, self.splits = model, tokenizer, {"train": train, "val": val}
         self.text = {"name": config.dataset, "source": source, "sha256": train.text_sha256}
-        model.to(config.device)
+        try:
+            model.to(config.device)
+        except RuntimeError as error:
+            raise ValueError(f"the model cannot be trained on device={config.device!r}: {error}") from None
         betas = (config.beta1, config.beta2)
         self.optimizer = model.configure_optimizers(config.weight_decay, config.learning_rate, betas)
         self.batches = self._batches("train", config.seed + 1)  # not the stream that the weights came from

@@ -21,7 +21,7 @@ from gpt.data import write_tokens
 from gpt.model import GPT
 from gpt.report import read_metrics
 from gpt.tokenizers import CharTokenizer, GPT2Tokenizer
-from gpt.trainer import Trainer
+from gpt.trainer import Interrupted, Trainer
 
 ROOT = Path(__file__).parents[1]
 SHAPE = ["--n_layer", "1", "--n-head=2", "--n_embd=8", "--block-size", "8"]
@@ -29,7 +29,7 @@ SHAPE = ["--n_layer", "1", "--n-head=2", "--n_embd=8", "--block-size", "8"]
 
 @pytest.fixture(autouse=True)
 def _without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpt.report.plot", lambda folder, known: None)
+    monkeypatch.setattr("gpt.report.plot", lambda *args: None)
 
 
 @pytest.fixture
@@ -199,6 +199,30 @@ def test_an_error_shows_where_it_arose_if_asked(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("GPT_TRACEBACK", "1")
     with pytest.raises(FileNotFoundError):
         cli.main(["sample", str(tmp_path)])
+
+
+def test_too_much_memory_is_one_line_too(short: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", *short, "--batch-size", str(10**12)) == 1
+    assert re.search(r"^error: Unable to allocate .*\n\Z", capsys.readouterr().err, re.MULTILINE)
+
+
+def test_a_stop_before_anything_is_saved(capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(error: KeyboardInterrupt) -> None:
+        raise error
+
+    nothing = Interrupted(signal.SIGTERM, Path("run"), None)
+    assert cli.exit_status(lambda: stop(nothing), "gpt train") == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM; nothing was saved yet.\n"
+    assert cli.exit_status(lambda: stop(KeyboardInterrupt()), "gpt sample") == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_how_to_call_python_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv/bin/python"))
+    assert cli.python() == ".venv/bin/python"
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+    assert cli.python() == "python"
 
 
 def test_a_run_that_diverges_fails(short: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

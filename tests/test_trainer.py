@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import errno
+import importlib.metadata
 import io
 import itertools
 import json
 import math
+import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +30,7 @@ from gpt import checkpoint
 from gpt.config import GPTConfig, TrainConfig, preset
 from gpt.data import TokenBatches, write_tokens
 from gpt.model import GPT
-from gpt.report import COLUMNS, USUAL, Report, Usual, read_metrics, usual
+from gpt.report import COLUMNS, USUAL, Report, Usual, machine, plot, read_metrics, usual, versions
 from gpt.sampling import load_model
 from gpt.tokenizers import ByteTokenizer, CharTokenizer
 from gpt.trainer import Diverged, Evaluation, Interrupted, Step, Trainer
@@ -42,7 +46,7 @@ def with_plots() -> None:
 @pytest.fixture(autouse=True)
 def _without_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "with_plots" not in request.fixturenames:
-        monkeypatch.setattr("gpt.report.plot", lambda folder, known: None)
+        monkeypatch.setattr("gpt.report.plot", lambda *args: None)
 
 
 EXACT = [name for name in COLUMNS if name not in ("tokens_per_second", "elapsed")]  # these two measure time
@@ -353,6 +357,35 @@ def test_a_signal_at_the_last_step_is_too_late(tiny: TrainConfig, monkeypatch: p
     assert checkpoint.load(tiny.out_dir).step == 10
 
 
+def test_a_run_in_a_thread_leaves_the_signals_alone(tiny: TrainConfig) -> None:
+    thread = threading.Thread(target=Trainer.start(tiny).run)
+    thread.start()
+    thread.join()
+    assert checkpoint.load(tiny.out_dir).step == 10
+
+
+def test_a_full_disk_stops_the_run_and_leaves_it_resumable(
+    tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Trainer.start(replace(tiny, out_dir=str(tmp_path / "whole"))).run()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 5, lambda: patch.setattr(os, "fsync", full))
+        message = "metrics.csv cannot be written .No space left on device.; the checkpoints are whole"
+        with pytest.raises(OSError, match=message):
+            Trainer.start(tiny).run()
+    with monkeypatch.context() as patch:
+        at_step(patch, 8, lambda: patch.setattr(os, "fsync", full))
+        with pytest.raises(OSError, match="not written, and what stood there before is whole"):
+            Trainer.resume(tiny.out_dir).run()
+    assert checkpoint.load(tiny.out_dir).step == 4
+    Trainer.resume(tiny.out_dir).run()
+    assert exact_rows(tiny) == exact_rows(replace(tiny, out_dir=str(tmp_path / "whole")))
+
+
 def poison(p: Any, value: float) -> None:
     with tg.no_grad():
         p[0, 0] = value
@@ -422,6 +455,12 @@ def test_a_text_shorter_than_a_block_names_the_split(tiny: TrainConfig, tmp_path
         Trainer.start(tiny)
     with pytest.raises(ValueError, match="the training split of .*cannot be used: .*block_size 64"):
         Trainer.start(replace(tiny, model=replace(tiny.model, block_size=64)))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_an_unknown_device_is_refused(tiny: TrainConfig, device: str) -> None:
+    with pytest.raises(ValueError, match=f"cannot be trained on device='{device}': "):
+        Trainer.start(replace(tiny, device=device))
 
 
 def test_a_model_with_fewer_tokens_than_the_tokenizer_is_refused(tiny: TrainConfig) -> None:
@@ -584,6 +623,36 @@ def test_the_verdict(
     lines = capsys.readouterr().err
     assert re.search(rf"step +4: train 1.9000, validation {val:.4f} \(best\) - {re.escape(verdict)}", lines)
     assert re.search(rf"step +5: train 1.9000, validation {val:.4f} \(best\)\n", lines)
+
+
+@draws
+def test_the_plot_shows_the_usual_run(tmp_path: Path) -> None:
+    rows = [",".join(COLUMNS), "0,,,,4.1,4.2,,0.0", "10,3.5,0.1,1.0,3.0,3.1,100,0.5"]
+    (tmp_path / "metrics.csv").write_text("\n".join(rows) + "\n")
+    pictures = []
+    for known in (None, ("laptop", Usual("", {5: 3.5, 10: 3.1}, 0.2))):
+        plot(tmp_path, "a title", known)
+        pictures.append(matplotlib.image.imread(tmp_path / "loss.png"))
+    assert pictures[0].shape == pictures[1].shape
+    changed = (np.abs(pictures[0] - pictures[1]).max(axis=-1) > 0.02).mean()
+    assert 0.02 < changed < 0.5  # a band and its line in the legend
+
+
+def test_what_is_said_of_machine_and_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert versions()["numpy"] == np.__version__
+
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    assert versions()["numpy"] == "not installed as a package"
+    assert set(machine()) == {"cpu", "cores", "system"}
+
+    def nothing(self: Path, *args: Any, **kwargs: Any) -> str:
+        raise FileNotFoundError(self)
+
+    monkeypatch.setattr(Path, "read_text", nothing)
+    assert isinstance(machine()["cpu"], str)
 
 
 def test_reading_metrics_of_a_run_that_crashed(tmp_path: Path) -> None:
