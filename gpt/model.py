@@ -258,10 +258,10 @@ class GPT(nn.Module):
                     caches = [Cache() for _ in self.h] if use_cache else None
                     x = self._hidden(window, caches)
                 chosen = choose(self.lm_head(x[:, -1]))  # (B, V) -> (B, 1)
-            new = tg.where(done, new, chosen)
+            new = tg.where(done, new, chosen)  # one that is done repeats its stop token, and so stays done
             window = tg.cat((window, new), dim=1)[:, -size:]
             if stops:
-                done = done | tg.isin(new, tg.tensor(stops, device=idx.device))
+                done = tg.isin(new, tg.tensor(stops, device=idx.device))
             yield new
             if bool(done.all()):
                 return

@@ -195,6 +195,7 @@ def test_equally_likely_tokens():
     tied = tg.tensor([[1.0, 2.0, 2.0, 0.0]])
     assert next_token_probabilities(tied, top_k=1).tolist() == [[0, 0.5, 0.5, 0]]
     assert next_token_probabilities(tied, top_p=0.1).tolist() == [[0, 1, 0, 0]]
+    assert next_token_probabilities(tg.zeros(1, 4), top_p=0.5).tolist() == [[0.5, 0.5, 0, 0]]  # two are enough
 
 
 @pytest.mark.parametrize("dtype", [tg.float16, tg.float32])

@@ -213,10 +213,10 @@ def test_the_first_loss_is_that_of_guessing():
 # ---- what it computes ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", [0, 4, 11])
-def test_a_token_changes_nothing_before_it(place):
+@pytest.mark.parametrize("length, place", [(12, 0), (12, 4), (12, 11), (2, 1)])
+def test_a_token_changes_nothing_before_it(length, place):
     model = shaken(GPT(CONFIG)).double()
-    idx = tokens(2, 12)
+    idx = tokens(2, length)
     before = model(tg.tensor(idx), tg.tensor(idx))[0].detach().numpy()
     idx[:, place] = (idx[:, place] + 1) % CONFIG.vocab_size
     after = model(tg.tensor(idx), tg.tensor(idx))[0].detach().numpy()
@@ -289,6 +289,7 @@ def test_crop_block_size():
     before = model(idx)[0]
     model.crop_block_size(5)
     assert model.config.block_size == 5 and model.wpe.weight.shape == (5, 16) and "Embedding(5, 16)" in repr(model)
+    assert model.wpe.weight.grad is None  # the old one has another shape
     assert config == CONFIG  # another model may have been made from the same configuration
     assert tg.equal(model(idx)[0], before)
     model.zero_grad()
