@@ -197,16 +197,17 @@ def measure(shape: str, names: list[str], steps: int, warm_up: int, threads: int
                 for c, seconds, _ in results:
                     c.seconds += seconds
             done = min(len(c.seconds) for c in contestants)
-            print(f"\r{shape}: {done}/{steps} steps, {rejected} of {visits} rounds rejected", end="", file=sys.stderr)
+            progress = f"\r{shape}: {done}/{steps} steps, {rejected} of {visits} rounds rejected"
+            print(progress, end="", file=sys.stderr)
         print(file=sys.stderr)
         for c in contestants:
             c.end()
     if not contestants[0].seconds:
-        raise SystemExit(f"{shape}: other work used more than {BUSY:.0%} of the machine in all {visits} rounds; try later")
+        raise SystemExit(f"{shape}: other work used more than {BUSY:.0%} of the machine in all rounds; try later")
     first = contestants[0]
     for c in contestants[1:]:
         if not np.allclose(c.losses[:5], first.losses[:5], rtol=1e-4):
-            raise SystemExit(f"{shape}: losses of {c.name} {c.losses[:5]} differ from {first.name}'s {first.losses[:5]}")
+            raise SystemExit(f"{shape}: losses {c.losses[:5]} of {c.name}, {first.losses[:5]} of {first.name}")
     rows = {
         c.name: {
             "median_s": statistics.median(c.seconds),
@@ -242,10 +243,8 @@ def table(results: dict[str, Any]) -> str:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    model = next(
-        (line.split(":", 1)[1].strip() for line in _read("/proc/cpuinfo").splitlines() if line.startswith("model name")),
-        platform.processor(),
-    )
+    models = [line for line in _read("/proc/cpuinfo").splitlines() if line.startswith("model name")]
+    model = models[0].split(":", 1)[1].strip() if models else platform.processor()
     from importlib.metadata import version
 
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -23,7 +23,7 @@ Dim = int | Sequence[int] | None
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def is_tensor(x: Any) -> bool:
+def is_tensor(x: Any) -> TypeGuard[Tensor]:
     """Whether x is a Tensor."""
     return hasattr(x, "_array")
 
@@ -94,10 +94,10 @@ def pair(a: Any, b: Any) -> tuple[Any, Any]:
                 return a, b
         elif type(b) in _WEAK[a._array.dtype.kind]:
             return a, b
-        return promote(a, operand(a, b))  # type: ignore[return-value]
+        return promote(a, operand(a, b))
     if not hasattr(b, "_array"):
         raise TypeError(f"expected at least one Tensor, got {type(a).__name__} and {type(b).__name__}")
-    return promote(operand(b, a), b)  # type: ignore[return-value]
+    return promote(operand(b, a), b)
 
 
 def dim_index(dim: Any, ndim: int) -> int:

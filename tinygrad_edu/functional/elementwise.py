@@ -10,7 +10,7 @@ from ..backend import dtypes
 from ..dispatch import apply
 from ..ops import elementwise as ops
 from ..ops import erf as erf_ops
-from .arguments import Number, cast, operand, pair, promote, require_tensor, to_floating
+from .arguments import Number, cast, is_tensor, operand, pair, promote, require_tensor, to_floating
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -392,8 +392,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     a, b = operand(condition, input), operand(condition, other)
     target = dtypes.result_type(*(getattr(x, "_array", x) for x in (a, b)))
     # A number becomes an array first: NumPy then refuses one that the dtype cannot hold.
-    a, b = (cast(x, target) if hasattr(x, "_array") else condition._xp.asarray(x, target.dtype) for x in (a, b))
-    return apply(ops.Where, condition, a, b)
+    branches = (cast(x, target) if is_tensor(x) else condition._xp.asarray(x, target.dtype) for x in (a, b))
+    return apply(ops.Where, condition, *branches)
 
 
 def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
