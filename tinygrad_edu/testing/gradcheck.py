@@ -61,20 +61,35 @@ def gradcheck(
     cbrt(3e-16) = 7e-6 for functions of ordinary scale: Press et al., Numerical Recipes, section 5.7.
     """
     try:
-        with np.errstate(all="ignore"):  # what is not finite is reported in words
-            check = _Check(func, inputs, eps, atol, rtol)
-            check.repeats(nondet_tol)
-            size = sum(x.numel() for _, x in check.checked) + sum(y.size for y in check.values)
-            if size > FULL_LIMIT if fast_mode is None else fast_mode:
-                check.along_directions()
-            else:
-                check.every_entry()
-            check.unchanged("its backward")
+        worst_share(func, inputs, eps=eps, atol=atol, rtol=rtol, nondet_tol=nondet_tol, fast_mode=fast_mode)
     except GradcheckError:
         if raise_exception:
             raise
         return False
     return True
+
+
+def worst_share(
+    func: Callable[..., Any],
+    inputs: Any,
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    nondet_tol: float = 0.0,
+    fast_mode: bool | None = None,
+) -> float:
+    """`gradcheck`, which returns the worst error as a share of what is allowed: 1 is the limit, 0.01 a wide margin."""
+    with np.errstate(all="ignore"):  # what is not finite is reported in words
+        check = _Check(func, inputs, eps, atol, rtol)
+        check.repeats(nondet_tol)
+        size = sum(x.numel() for _, x in check.checked) + sum(y.size for y in check.values)
+        if size > FULL_LIMIT if fast_mode is None else fast_mode:
+            check.along_directions()
+        else:
+            check.every_entry()
+        check.unchanged("its backward")
+    return check.share
 
 
 class _Check:
@@ -83,6 +98,7 @@ class _Check:
     def __init__(self, func: Callable[..., Any], inputs: Any, eps: float, atol: float, rtol: float) -> None:
         self.func, self.eps, self.atol, self.rtol = func, eps, atol, rtol
         self.name = _name(func)
+        self.share = 0.0  # the worst error so far, divided by what is allowed
         self.inputs = tuple(inputs) if isinstance(inputs, Sequence) else (inputs,)
         self.tensors = list(_tensors(self.inputs))
         self.checked = [(place, x) for place, x in self.tensors if x.requires_grad]
@@ -232,6 +248,9 @@ class _Check:
         outside = np.maximum(np.minimum(left, right) - analytical, analytical - np.maximum(left, right))
         excess = outside - allowed
         if not (excess > 0).any():
+            smooth = np.abs(right - left) <= allowed  # at a kink any value between the slopes has no error
+            error = np.where(outside > 0, outside, np.where(smooth, np.abs(analytical - central), 0.0))
+            self.share = max(self.share, float((error / allowed).max(initial=0.0)))
             return
         j, i = np.unravel_index(int(excess.argmax()), excess.shape)
         kink = ""
@@ -254,7 +273,9 @@ class _Check:
             numerical = self._projected(cotangents, self._values_at(x, step), self._values_at(x, -step))
             if not (np.isfinite(analytical) and np.isfinite(numerical)):
                 raise UnsuitableInput(f"gradcheck: {self.name} has a slope or gradient that is not finite for {place}")
-            if abs(analytical - numerical) > self.atol + self.rtol * abs(numerical):
+            share = abs(analytical - numerical) / (self.atol + self.rtol * abs(numerical))
+            self.share = max(self.share, share)
+            if share > 1:
                 index, slope = self._worst_element(x, cotangents, gradient)
                 raise GradcheckError(
                     f"gradcheck of {self.name}: wrong gradient for {place}. Along a random direction: "

@@ -24,6 +24,7 @@ from ..backend.dtypes import as_dtype
 from ..tensor import Tensor
 from . import table
 from .compare import difference
+from .draws import Draws
 from .gradcheck import UnsuitableInput, gradcheck
 from .records import Constant, DType, OpRecord, Sample
 
@@ -136,10 +137,17 @@ class Call:
     """A record's function called on a sample in one library, with the leaves it was given and the outputs it gave."""
 
     def __init__(
-        self, library: Library, record: OpRecord, sample: Sample, dtype: str | None, wanted: Sequence[int] | None = None
+        self,
+        library: Library,
+        record: OpRecord,
+        sample: Sample,
+        dtype: str | None,
+        wanted: Sequence[int] | None = None,
+        seed: int = 0,
     ) -> None:
-        """dtype: what floating arrays are cast to (None: nothing); wanted: which inputs require grad (None: all)."""
-        self.library, self.dtype, self.wanted = library, dtype, wanted
+        """dtype: what floating arrays are cast to (None: nothing); wanted: which inputs require grad (None: all);
+        seed: that of the cotangents."""
+        self.library, self.dtype, self.wanted, self.seed = library, dtype, wanted, seed
         self.leaves: list[Any] = []  # one tensor for each different array of the sample
         self._made: dict[int, Any] = {}  # an array that is used twice becomes a tensor that is used twice
         self._candidates = 0  # inputs so far that can require grad
@@ -197,10 +205,10 @@ class Call:
 
     def backward(self) -> list[Any]:
         """Run backward from all outputs with random cotangents, and return the gradient of each leaf (or None)."""
-        rng = np.random.default_rng(1)
+        rng = Draws(self.seed)
         roots = []
         for y in self.outputs:  # numbers are drawn for every output, so that each always gets the same ones
-            cotangent = np.asarray(rng.standard_normal(tuple(y.shape)))
+            cotangent = rng.standard_normal(tuple(y.shape))
             if y.requires_grad:
                 roots.append(y)
                 self.cotangents.append(cotangent.astype(self.library.array(y).dtype))
@@ -223,9 +231,9 @@ def same_layout(array: Any, dtype: Any) -> Any:
     return view
 
 
-def cases(record: OpRecord, samples: str = "samples") -> Iterator[tuple[Any, str]]:
-    """Each sample of a record with the words that a message names it by. The same samples every time."""
-    rng = np.random.default_rng(zlib.crc32(record.name.encode()))
+def cases(record: OpRecord, samples: str = "samples", seed: int = 0) -> Iterator[tuple[Any, str]]:
+    """Each sample of a record with the words that a message names it by. The same samples for the same seed."""
+    rng: Any = Draws(zlib.crc32(record.name.encode()) + (seed << 32))
     for i, sample in enumerate(getattr(record, samples)(rng)):
         yield sample, f"{record.name}({sample!r}) [{samples[:-1]} {i}]"
 
