@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import functools
+import gzip
 import importlib.metadata
 import io
 import os
@@ -72,7 +73,8 @@ class TextFile:
 class NamedText:
     """What is known of a named text: its file name and hash, its address, and how else to get it.
 
-    `edition` makes another edition of the text from an installed package: (text, package and version).
+    `edition` makes the text, or another edition of it, from an installed package: (text, package and version).
+    `origin` says where it was first published, if that is no address of the file itself.
     """
 
     filename: str
@@ -80,6 +82,7 @@ class NamedText:
     address: str | None = None
     edition: Callable[[], tuple[str, str]] | None = None
     package: str | None = None
+    origin: str | None = None
 
 
 def find_text(name_or_path: str | os.PathLike[str]) -> TextFile:
@@ -104,8 +107,8 @@ def find_text(name_or_path: str | os.PathLike[str]) -> TextFile:
             continue
         if not found.canonical:
             _say(
-                f"{name}: the text comes from {found.source}: another edition, so losses will differ a "
-                "little from those known for the usual file, which was not found:",
+                f"{name}: the text comes from {found.source}: another edition, so losses will differ "
+                "from those known for the usual file, which was not found:",
                 *tried,
             )
         return found
@@ -176,12 +179,13 @@ def _in_package(name: str, named: NamedText) -> TextFile:
     if named.edition is None:
         raise FileNotFoundError("no package is known to ship it")
     text, package = named.edition()
-    path = cache_folder() / f"{name}-{package.replace(' ', '-')}.txt"
+    path = cache_folder() / f"{name}-{package.replace(' ', '-')}{Path(named.filename).suffix}"
     data = text.encode("utf-8")
     if not path.is_file() or path.read_bytes() != data:
         with atomic_write(path) as file:
             file.write(data)
-    return TextFile(name, path, f"the package {package}", canonical=False)
+    canonical = sha256_of(path) == named.sha256
+    return TextFile(name, path, f"the package {package}", canonical)
 
 
 _PLACES: dict[str, Callable[[str, NamedText], TextFile]] = {
@@ -246,6 +250,8 @@ def _by_hand(named: NamedText) -> str:
     if named.address:
         ways.append(f"download {named.address} elsewhere and give its path")
     ways.append(f"put {named.filename} (SHA-256 {named.sha256}) in a folder and set TINYGRAD_EDU_DATA to it")
+    if named.origin:
+        ways[-1] += f"; it comes from {named.origin}"
     if named.package:
         ways.append(f"pip install {named.package}")
     return "By hand: " + "; or ".join(ways) + "."
@@ -288,6 +294,29 @@ def plain_play(markdown: str) -> str:
     return "\n".join(line for line in lines if line).replace("\0", "\n").lstrip("\n") + "\n"
 
 
+# ---- tables from packages ----
+
+
+def _polish_names_from_package(sex: str) -> tuple[str, str]:
+    """The first names of Faker's Polish persons as the register's table; it does not count them, so each has 1."""
+    try:
+        from faker.providers.person.pl_PL import Provider
+    except ImportError:
+        raise FileNotFoundError("the package is not installed: pip install Faker") from None
+    names = Provider.first_names_female if sex == "KOBIETA" else Provider.first_names_male
+    rows = [f"{name.upper()},{sex},1\n" for name in dict.fromkeys(names)]
+    return "".join(["IMIĘ_PIERWSZE,PŁEĆ,LICZBA_WYSTĄPIEŃ\n", *rows]), f"Faker {importlib.metadata.version('Faker')}"
+
+
+def _digits_from_package() -> tuple[str, str]:
+    """The digit images that scikit-learn ships: rows of 64 grey values and the digit. Its code is not imported."""
+    (file,) = package_files("scikit-learn", "sklearn/datasets/data/digits.csv.gz")
+    return gzip.decompress(file.read_bytes()).decode(), f"scikit-learn {importlib.metadata.version('scikit-learn')}"
+
+
+_POLARITY = "https://raw.githubusercontent.com/dennybritz/cnn-text-classification-tf/master/data/rt-polaritydata/"
+_REGISTER = "dane.gov.pl, dataset 1667, first names in the PESEL register, whose newer editions differ a little"
+
 NAMED_TEXTS = {
     "shakespeare": NamedText(
         "tinyshakespeare.txt",
@@ -303,4 +332,36 @@ NAMED_TEXTS = {
     ),
     # Sienkiewicz's novel is published in three volumes, so the joined file has no address of its own.
     "potop": NamedText("potop.txt", "520dd9eedf1783f91425701c742ebeafb2e3dc84f5078f016d2646b9c08ccf67"),
+    "names-pl-female": NamedText(
+        "names-pl-female.csv",
+        "e42a10247809f1f2cc588190663f7655560c569732c3b29f8c21b71d3a9c5992",
+        edition=functools.partial(_polish_names_from_package, "KOBIETA"),
+        package="Faker",
+        origin=_REGISTER,
+    ),
+    "names-pl-male": NamedText(
+        "names-pl-male.csv",
+        "39cc484e836fb05fcc753782eedac6f57e76d29a113cad0dade2e135d11adde5",
+        edition=functools.partial(_polish_names_from_package, "MĘŻCZYZNA"),
+        package="Faker",
+        origin=_REGISTER,
+    ),
+    # Sentence polarity 1.0 (Pang and Lee 2005), converted to UTF-8.
+    "polarity-neg": NamedText(
+        "rt-polarity.neg",
+        "2d11cfbc790f1cd96d78339f41ce53ced1efa83cd22d37d6788fa3fe3d17e2fd",
+        _POLARITY + "rt-polarity.neg",
+    ),
+    "polarity-pos": NamedText(
+        "rt-polarity.pos",
+        "4134882974a28d0c7b5151256f0e33a6169984ee7372c279e673f1114f475d58",
+        _POLARITY + "rt-polarity.pos",
+    ),
+    "digits": NamedText(
+        "digits.csv",
+        "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8",
+        edition=_digits_from_package,
+        package="scikit-learn",
+        origin="the UCI repository, optical recognition of handwritten digits",
+    ),
 }
