@@ -135,9 +135,8 @@ def load(path: str | os.PathLike[str], *names: str) -> Checkpoint:
     weights = tg.load(file)
     try:
         _check_size(weights, config.model)
-        rng = tg.get_rng_state()
-        model = GPT(config.model)
-        tg.set_rng_state(rng)  # reading is no reason to draw other numbers later
+        with tg.nn.init.no_init():
+            model = GPT(config.model)
         model.load_state_dict(weights)
     except (ValueError, RuntimeError, TypeError) as error:
         raise ValueError(f"{file} does not fit the configuration in {STATE}; use another checkpoint. {error}") from None

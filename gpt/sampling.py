@@ -29,7 +29,8 @@ def load_model(
         model.crop_block_size(block_size)
     if dropout is not None and dropout != model.config.dropout:
         weights = model.state_dict()
-        model = GPT(replace(model.config, dropout=dropout))
+        with tg.nn.init.no_init():
+            model = GPT(replace(model.config, dropout=dropout))
         model.load_state_dict(weights)
     return model, tokenizer
 

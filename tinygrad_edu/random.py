@@ -204,7 +204,9 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
     if replacement or num_samples == 1:
         ends = weights.cumsum(axis=1)
         u = stream.uniform((rows, num_samples), np.float64) * ends[:, -1:]
-        drawn = np.stack([np.searchsorted(ends[i], u[i], side="right") for i in range(rows)])
+        # The product may round up to the total, which no end exceeds: then the last class with a weight is meant.
+        last = [np.searchsorted(row, row[-1]) for row in ends]
+        drawn = np.stack([np.minimum(np.searchsorted(ends[i], u[i], side="right"), last[i]) for i in range(rows)])
     else:
         u = stream.uniform((rows, classes), np.float64)
         keys = np.full(weights.shape, np.inf)
