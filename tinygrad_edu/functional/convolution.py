@@ -87,7 +87,7 @@ def _convolved(
     x, stride, dilation = _checked(name, n, input, weight, bias, stride, dilation, groups)
     _, per_group, *kernel = weight._array.shape
     _require_channels(name, input, x._array.shape[1], weight, per_group * groups)
-    x = padded(x, *_padding(name, padding, tuple(kernel), stride, dilation))
+    x = padded(x, *padding_widths(name, padding, tuple(kernel), stride, dilation))
     size = x._array.shape[2:]
     if min(counts(size, tuple(kernel), stride, dilation, (0,) * n)) < 1:
         raise RuntimeError(
@@ -163,7 +163,7 @@ def _require_channels(name: str, input: Tensor, channels: int, weight: Tensor, e
         )
 
 
-def _padding(name: str, padding: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> tuple[Sizes, Sizes]:
+def padding_widths(name: str, padding: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> tuple[Sizes, Sizes]:
     """How many zeros to put before and after each spatial axis."""
     n = len(kernel)
     if padding == "same":

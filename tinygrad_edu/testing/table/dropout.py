@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from ..records import ErrorSample, OpRecord, Sample
@@ -28,7 +30,7 @@ def _errors(rng):
     ]
 
 
-def _of_channels(rng, *shapes):
+def _of_channels(rng, shapes):
     return [
         *(Sample(rng.standard_normal(shape), training=False) for shape in shapes),
         *(Sample(rng.standard_normal(shape), p=1.0) for shape in shapes),
@@ -36,23 +38,25 @@ def _of_channels(rng, *shapes):
     ]
 
 
-def _errors_of_channels(rng, shape):
-    x = rng.standard_normal(shape)
+def _errors_of_channels(rng, shapes):
+    x = rng.standard_normal(shapes[0])
     return [
         ErrorSample(x, 1.5, error=ValueError, match="between 0 and 1, but got 1.5"),
         ErrorSample(x.astype(int), error=RuntimeError, match="floating input, got int64"),
     ]
 
 
+SHAPES = {1: [(2, 3, 4), (3, 4)], 2: [(2, 3, 2, 2), (2, 3, 4)], 3: [(2, 3, 2, 1, 2)]}
+
 RECORDS = [
     OpRecord("nn.functional.dropout", _samples, _errors, kind="exact"),
     *(
         OpRecord(
             f"nn.functional.dropout{n}d",
-            lambda rng, shapes=shapes: _of_channels(rng, *shapes),
-            lambda rng, shapes=shapes: _errors_of_channels(rng, shapes[0]),
+            partial(_of_channels, shapes=shapes),
+            partial(_errors_of_channels, shapes=shapes),
             kind="exact",
         )
-        for n, shapes in {1: ((2, 3, 4), (3, 4)), 2: ((2, 3, 2, 2), (2, 3, 4)), 3: ((2, 3, 2, 1, 2),)}.items()
+        for n, shapes in SHAPES.items()
     ),
 ]

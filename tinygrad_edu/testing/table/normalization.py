@@ -154,7 +154,7 @@ def _batch_norm_errors(rng):
         ErrorSample(x, mean, var, n(2), error=RuntimeError, match="weight should contain 3 elements, not 2"),
         ErrorSample(x, mean, var, n(3), n(4), error=RuntimeError, match="bias should contain 3 elements, not 4"),
         ErrorSample(x, mean.astype(np.float32), var, error=RuntimeError, match="dtype of input, float64, got float32"),
-        ErrorSample(x.astype(int), mean, var, error=NotImplementedError, match="int64"),
+        ErrorSample(x.astype(int), Constant(mean), Constant(var), error=NotImplementedError, match="int64"),
         ErrorSample([1.0], mean, var, error=TypeError, match="'input' must be Tensor, not list"),
     ]
 

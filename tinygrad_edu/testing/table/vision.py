@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..records import ErrorSample, OpRecord, Sample
@@ -47,7 +49,7 @@ def _interpolate(rng):
 
 def _interpolate_errors(rng):
     x = rng.standard_normal((1, 2, 4, 5))
-    values = [
+    values: list[tuple[dict[str, Any], str]] = [
         ({}, "either size or scale_factor"),
         ({"size": 3, "scale_factor": 2.0}, "only one of them"),
         ({"size": (1, 2, 3)}, "expected one number or 2"),
