@@ -82,12 +82,14 @@ class _BatchNorm(_ChannelNorm):
         mean, var, momentum = self.running_mean, self.running_var, self.momentum
         if self.training and not self.track_running_stats:
             mean = var = None
-        elif self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if momentum is None:  # then all batches count the same
-                momentum = 1 / float(self.num_batches_tracked)
+        tracked = self.num_batches_tracked if self.training and mean is not None else None
+        if momentum is None:  # then all batches count the same
+            momentum = 0.0 if tracked is None else 1 / (int(tracked) + 1)
         from_batch = self.training or mean is None
-        return batch_norm(input, mean, var, self.weight, self.bias, from_batch, momentum or 0.0, self.eps)
+        y = batch_norm(input, mean, var, self.weight, self.bias, from_batch, momentum, self.eps)
+        if tracked is not None:
+            tracked.add_(1)
+        return y
 
 
 class BatchNorm1d(_BatchNorm):
