@@ -350,8 +350,8 @@ def test_a_signal_saves_and_says_how_to_go_on(
     folder = tmp_path / "run"
     after = checkpoint.load(folder).step
     assert re.search(
-        rf"^stopped by {signum.name}; {folder} holds the run as it was after step {after:,}. Go on with: python -m gpt "
-        rf"train --resume {folder}$",
+        rf"^stopped by {signum.name}; {folder} holds the run as it was after step {after:,}. Go on with: "
+        rf"{cli.python()} -m gpt train --resume {folder}$",
         errors,
         re.MULTILINE,
     )
