@@ -18,13 +18,15 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up. A module imports from its own layer and from those below it.
 LAYERS = (
+    ("tinygrad_edu.absent", "tinygrad_edu.torch_names"),
     ("tinygrad_edu.backend",),
     ("tinygrad_edu.autograd",),
     ("tinygrad_edu.ops",),
     ("tinygrad_edu.dispatch",),
-    ("tinygrad_edu.kernels",),
+    ("tinygrad_edu.kernels", "tinygrad_edu.mirror"),
     ("tinygrad_edu.functional", "tinygrad_edu.tensor", "tinygrad_edu.creation", "tinygrad_edu.random"),
-    ("tinygrad_edu.serialization",),
+    ("tinygrad_edu.serialization", "tinygrad_edu.amp", "tinygrad_edu.settings", "tinygrad_edu.backends"),
+    ("tinygrad_edu.linalg", "tinygrad_edu.special", "tinygrad_edu.cuda"),
     ("tinygrad_edu.nn", "tinygrad_edu.optim", "tinygrad_edu.data"),
     ("tinygrad_edu.utils",),
     ("tinygrad_edu.utils",),  # only PyTorch's places for what stands elsewhere

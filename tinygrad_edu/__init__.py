@@ -3,11 +3,20 @@
 The names are PyTorch's: `import tinygrad_edu as torch` runs programs that stay within what is offered here.
 """
 
+import math as _math
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from . import absent as _absent
+from . import amp as amp
 from . import autograd as autograd
+from . import backends as backends
+from . import cuda as cuda
 from . import data as data
 from . import nn as nn
 from . import optim as optim
 from . import utils as utils
+from .amp import autocast as autocast
+from .amp import bfloat16 as bfloat16
 from .autograd import Function as Function
 from .autograd import enable_grad as enable_grad
 from .autograd import inference_mode as inference_mode
@@ -49,6 +58,17 @@ from .creation import tensor as tensor
 from .creation import zeros as zeros
 from .creation import zeros_like as zeros_like
 from .dispatch import use_kernels as use_kernels
+
+# functional/activation.py
+from .functional.activation import celu as celu
+from .functional.activation import hardshrink as hardshrink
+from .functional.activation import prelu as prelu
+from .functional.activation import relu as relu
+from .functional.activation import rrelu as rrelu
+from .functional.activation import selu as selu
+from .functional.activation import sigmoid as sigmoid
+from .functional.activation import tanh as tanh
+from .functional.activation import threshold as threshold
 
 # functional/elementwise.py
 from .functional.elementwise import abs as abs
@@ -138,10 +158,51 @@ from .functional.elementwise import true_divide as true_divide
 from .functional.elementwise import trunc as trunc
 from .functional.elementwise import where as where
 
-# functional/activation.py
-from .functional.activation import relu as relu
-from .functional.activation import sigmoid as sigmoid
-from .functional.activation import tanh as tanh
+# functional/indexing.py
+from .functional.indexing import argwhere as argwhere
+from .functional.indexing import bincount as bincount
+from .functional.indexing import gather as gather
+from .functional.indexing import index_add as index_add
+from .functional.indexing import index_copy as index_copy
+from .functional.indexing import index_fill as index_fill
+from .functional.indexing import index_put as index_put
+from .functional.indexing import index_select as index_select
+from .functional.indexing import masked_fill as masked_fill
+from .functional.indexing import masked_select as masked_select
+from .functional.indexing import nonzero as nonzero
+from .functional.indexing import scatter as scatter
+from .functional.indexing import scatter_add as scatter_add
+from .functional.indexing import take as take
+from .functional.indexing import take_along_dim as take_along_dim
+
+# functional/linalg.py
+from .functional.linalg import addmm as addmm
+from .functional.linalg import addmv as addmv
+from .functional.linalg import baddbmm as baddbmm
+from .functional.linalg import bmm as bmm
+from .functional.linalg import chain_matmul as chain_matmul
+from .functional.linalg import dot as dot
+from .functional.linalg import einsum as einsum
+from .functional.linalg import inner as inner
+from .functional.linalg import kron as kron
+from .functional.linalg import matmul as matmul
+from .functional.linalg import mm as mm
+from .functional.linalg import mv as mv
+from .functional.linalg import outer as outer
+from .functional.linalg import tensordot as tensordot
+from .functional.linalg import trace as trace
+from .functional.linalg import vdot as vdot
+
+# functional/normalization.py
+from .functional.normalization import log_softmax as log_softmax
+from .functional.normalization import softmax as softmax
+
+# functional/recurrent.py
+from .functional.recurrent import gru_cell as gru_cell
+from .functional.recurrent import lstm_cell as lstm_cell
+from .functional.recurrent import rnn_relu_cell as rnn_relu_cell
+from .functional.recurrent import rnn_tanh_cell as rnn_tanh_cell
+
 # functional/reduction.py
 from .functional.reduction import all as all
 from .functional.reduction import amax as amax
@@ -166,6 +227,7 @@ from .functional.reduction import std_mean as std_mean
 from .functional.reduction import sum as sum
 from .functional.reduction import var as var
 from .functional.reduction import var_mean as var_mean
+
 # functional/shape.py
 from .functional.shape import broadcast_shapes as broadcast_shapes
 from .functional.shape import broadcast_tensors as broadcast_tensors
@@ -207,23 +269,6 @@ from .functional.shape import unflatten as unflatten
 from .functional.shape import unsqueeze as unsqueeze
 from .functional.shape import vstack as vstack
 
-# functional/indexing.py
-from .functional.indexing import argwhere as argwhere
-from .functional.indexing import bincount as bincount
-from .functional.indexing import gather as gather
-from .functional.indexing import index_add as index_add
-from .functional.indexing import index_copy as index_copy
-from .functional.indexing import index_fill as index_fill
-from .functional.indexing import index_put as index_put
-from .functional.indexing import index_select as index_select
-from .functional.indexing import masked_fill as masked_fill
-from .functional.indexing import masked_select as masked_select
-from .functional.indexing import nonzero as nonzero
-from .functional.indexing import scatter as scatter
-from .functional.indexing import scatter_add as scatter_add
-from .functional.indexing import take as take
-from .functional.indexing import take_along_dim as take_along_dim
-
 # functional/sorting.py
 from .functional.sorting import argsort as argsort
 from .functional.sorting import isin as isin
@@ -233,34 +278,6 @@ from .functional.sorting import searchsorted as searchsorted
 from .functional.sorting import sort as sort
 from .functional.sorting import topk as topk
 from .functional.sorting import unique as unique
-
-# functional/linalg.py
-from .functional.linalg import addmm as addmm
-from .functional.linalg import addmv as addmv
-from .functional.linalg import baddbmm as baddbmm
-from .functional.linalg import bmm as bmm
-from .functional.linalg import chain_matmul as chain_matmul
-from .functional.linalg import dot as dot
-from .functional.linalg import einsum as einsum
-from .functional.linalg import inner as inner
-from .functional.linalg import kron as kron
-from .functional.linalg import matmul as matmul
-from .functional.linalg import mm as mm
-from .functional.linalg import mv as mv
-from .functional.linalg import outer as outer
-from .functional.linalg import tensordot as tensordot
-from .functional.linalg import trace as trace
-from .functional.linalg import vdot as vdot
-
-# functional/recurrent.py
-from .functional.recurrent import gru_cell as gru_cell
-from .functional.recurrent import lstm_cell as lstm_cell
-from .functional.recurrent import rnn_relu_cell as rnn_relu_cell
-from .functional.recurrent import rnn_tanh_cell as rnn_tanh_cell
-
-# functional/normalization.py
-from .functional.normalization import log_softmax as log_softmax
-from .functional.normalization import softmax as softmax
 
 # functional/loss.py, functional/attention.py
 from .random import Generator as Generator
@@ -282,7 +299,21 @@ from .random import seed as seed
 from .random import set_rng_state as set_rng_state
 from .serialization import load as load
 from .serialization import save as save
+from .settings import are_deterministic_algorithms_enabled as are_deterministic_algorithms_enabled
+from .settings import compile as compile
+from .settings import get_default_device as get_default_device
+from .settings import get_float32_matmul_precision as get_float32_matmul_precision
+from .settings import get_num_threads as get_num_threads
+from .settings import set_default_device as set_default_device
+from .settings import set_float32_matmul_precision as set_float32_matmul_precision
+from .settings import set_num_threads as set_num_threads
+from .settings import set_printoptions as set_printoptions
+from .settings import use_deterministic_algorithms as use_deterministic_algorithms
 from .tensor import Size as Size
 from .tensor import Tensor as Tensor
 
 half, float, double, short, int, long = float16, float32, float64, int16, int32, int64
+pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
+
+if not _TYPE_CHECKING:  # for type checkers an absent name stays an error
+    __getattr__ = _absent.getter("")

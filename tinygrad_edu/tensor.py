@@ -10,19 +10,23 @@ import copy
 import operator
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import absent
 from .autograd.engine import Leaf, Node, Version, owner
 from .autograd.grad import backward
-from .autograd.modes import no_grad, state
+from .autograd.modes import enable_grad, no_grad, state
 from .backend import dtypes
 from .backend.device import Device, address, array_module, as_device, of_array, quiet
 from .functional import activation, arguments, elementwise, indexing, linalg, normalization, reduction, sorting
 from .functional import shape as shapes
+from .mirror import Mirror
 
 Scalar = bool | int | float
+# How numbers are printed; see settings.set_printoptions.
+PRINTING: dict[str, Any] = {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 100, "sci_mode": None}
 
 
 class Size(tuple[int, ...]):
@@ -206,6 +210,10 @@ class Tensor:
         return array_module(of_array(self._array))
 
     @property
+    def _mirror(self) -> Mirror:
+        return Mirror(self._xp, self._result)
+
+    @property
     def ndim(self) -> int:
         return self._array.ndim
 
@@ -312,13 +320,15 @@ class Tensor:
 
     def _text(self, name: str) -> str:
         """The numbers (the corners of a large tensor) and what else a reader needs to know."""
-        array = self._array
+        array, how = self._array, PRINTING
+        scientific = {"float_kind": lambda x: f"{x:.{how['precision']}e}"} if how["sci_mode"] else None
         numbers = np.array2string(
-            array, separator=", ", prefix=f"{name}(", precision=4, threshold=1000, edgeitems=3, max_line_width=100,
-            suppress_small=None,
+            array, separator=", ", prefix=f"{name}(", precision=how["precision"], threshold=how["threshold"],
+            edgeitems=how["edgeitems"], max_line_width=how["linewidth"], formatter=scientific,
+            suppress_small=how["sci_mode"] is False or None,
         )  # fmt: skip
         notes = []
-        if array.size == 0 or array.size > 1000:
+        if array.size == 0 or array.size > how["threshold"]:
             notes.append(f"shape={tuple(array.shape)}")
         if self.dtype not in (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_):
             notes.append(f"dtype={self.dtype}")
@@ -327,6 +337,9 @@ class Tensor:
         elif self._requires_grad:
             notes.append("requires_grad=True")
         return f"{name}({', '.join([numbers, *notes])})"
+
+    if not TYPE_CHECKING:  # for type checkers an absent name stays an error
+        __getattr__ = absent.of_tensor
 
     def __format__(self, spec: str) -> str:
         if not spec:
@@ -466,12 +479,19 @@ class Tensor:
                 )
         self._grad = value
 
-    def _accumulate_grad(self, array: Any, owned: bool) -> None:
-        """Add an incoming gradient; an array that the engine does not own is copied."""
-        if self._grad is None:
-            self._grad = self._result(array if owned else array.copy())
+    def _accumulate_grad(self, g: Any, owned: bool) -> None:
+        """Add an incoming gradient; an array that the engine does not own is copied.
+
+        A pass that is recorded brings a Tensor: it is added out of place, so that the graph keeps what it saved.
+        """
+        if isinstance(g, Tensor):
+            self._grad = elementwise.clone(g) if self._grad is None else self._grad + g
+        elif self._grad is None:
+            self._grad = self._result(g if owned else g.copy())
+        elif self._grad._node is not None:
+            self._grad = self._result(self._grad._array + g)
         else:
-            self._grad._array += array
+            self._grad._array += g
             self._grad._changed()
 
     def _takes_part(self) -> bool:
@@ -493,13 +513,20 @@ class Tensor:
             self._leaf = weakref.ref(leaf)
         return leaf
 
-    def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
-        """Add the gradient of this tensor to the `.grad` of every leaf it depends on.
+    def backward(
+        self,
+        gradient: Tensor | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        inputs: Any = None,
+    ) -> None:
+        """Add the gradient of this tensor to the `.grad` of every leaf it depends on, or of the `inputs` alone.
 
         gradient: the loss's gradient with respect to this tensor, of its shape; may be left out for one element.
         retain_graph: keep what was saved, so that backward can run through the same graph again.
+        create_graph: record the pass itself, so that the gradients can be differentiated again.
         """
-        backward(self, gradient, retain_graph)
+        backward(self, gradient, retain_graph, create_graph, inputs)
 
     def retain_grad(self) -> None:
         """Keep the gradient of this non-leaf tensor in its `.grad`."""
@@ -509,10 +536,10 @@ class Tensor:
             return
         reference = weakref.ref(self)
 
-        def keep(array: Any) -> None:
+        def keep(g: Any) -> None:
             tensor = reference()
             if tensor is not None:
-                tensor._accumulate_grad(array, owned=False)
+                tensor._accumulate_grad(g, owned=False)
 
         self._node.retain = keep
 
@@ -521,14 +548,15 @@ class Tensor:
         if not self.requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
 
-        def on_array(array: Any) -> Any:
-            with no_grad():
-                replaced = hook(wrap(array))
+        def on_gradient(g: Any) -> Any:
+            recorded = isinstance(g, Tensor)  # else an array
+            with enable_grad() if recorded else no_grad():
+                replaced = hook(g if recorded else wrap(g))
             if replaced is None:
                 return None
-            if replaced.shape != array.shape:
-                raise RuntimeError(f"hook returned shape {tuple(replaced.shape)}, expected {tuple(array.shape)}")
-            return replaced._array.astype(array.dtype, copy=False)
+            if replaced.shape != g.shape:
+                raise RuntimeError(f"hook returned shape {tuple(replaced.shape)}, expected {tuple(g.shape)}")
+            return replaced.to(g.dtype) if recorded else replaced._array.astype(g.dtype, copy=False)
 
         wrap = self._result
         holder = self if self._node is None else self._node
@@ -537,8 +565,8 @@ class Tensor:
         if hooks is None:
             hooks = []
             setattr(holder, name, hooks)
-        hooks.append(on_array)
-        return RemovableHandle(hooks, on_array)
+        hooks.append(on_gradient)
+        return RemovableHandle(hooks, on_gradient)
 
     # ---- changing it in place --------------------------------------------------------------------------------------
 
@@ -695,7 +723,9 @@ class Tensor:
         if state.recording and (self.requires_grad or getattr(value, "requires_grad", False)):
             if not isinstance(value, Tensor):
                 value = self._result(self._xp.asarray(value, self._array.dtype))
-            self._take(place.replaced(self, arguments.cast(value, self.dtype)))
+            # The node of a constant keeps what was in it before.
+            before = self if self.requires_grad else self._result(self._array.copy())
+            self._take(place.replaced(before, arguments.cast(value, self.dtype)))
         else:
             place.write(self._array, getattr(value, "_array", value))
             self._changed()
@@ -789,6 +819,7 @@ class Tensor:
 
     # functional/activation.py
     relu, sigmoid, tanh = activation.relu, activation.sigmoid, activation.tanh
+    hardshrink, prelu = activation.hardshrink, activation.prelu
     # functional/reduction.py
     sum, mean, prod, nansum = reduction.sum, reduction.mean, reduction.prod, reduction.nansum
     count_nonzero, cumsum, cumprod = reduction.count_nonzero, reduction.cumsum, reduction.cumprod

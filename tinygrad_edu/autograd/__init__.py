@@ -1,5 +1,8 @@
 """Automatic differentiation: the engine, the gradient modes, and operations of the reader's own."""
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from .. import absent as _absent
 from .anomaly import detect_anomaly as detect_anomaly
 from .engine import Leaf as Leaf
 from .engine import Node as Node
@@ -12,3 +15,6 @@ from .modes import is_grad_enabled as is_grad_enabled
 from .modes import no_grad as no_grad
 from .modes import observe as observe
 from .modes import set_grad_enabled as set_grad_enabled
+
+if not _TYPE_CHECKING:  # for type checkers an absent name stays an error
+    __getattr__ = _absent.getter("autograd")

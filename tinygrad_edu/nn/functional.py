@@ -1,16 +1,33 @@
 """The functions that modules are made of, where PyTorch has them: `import tinygrad_edu.nn.functional as F`."""
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from .. import absent as _absent
+from ..functional.activation import celu as celu
 from ..functional.activation import elu as elu
 from ..functional.activation import gelu as gelu
+from ..functional.activation import glu as glu
+from ..functional.activation import gumbel_softmax as gumbel_softmax
+from ..functional.activation import hardshrink as hardshrink
+from ..functional.activation import hardsigmoid as hardsigmoid
+from ..functional.activation import hardswish as hardswish
 from ..functional.activation import hardtanh as hardtanh
 from ..functional.activation import leaky_relu as leaky_relu
 from ..functional.activation import logsigmoid as logsigmoid
+from ..functional.activation import mish as mish
+from ..functional.activation import prelu as prelu
 from ..functional.activation import relu as relu
 from ..functional.activation import relu6 as relu6
+from ..functional.activation import rrelu as rrelu
+from ..functional.activation import selu as selu
 from ..functional.activation import sigmoid as sigmoid
 from ..functional.activation import silu as silu
 from ..functional.activation import softplus as softplus
+from ..functional.activation import softshrink as softshrink
+from ..functional.activation import softsign as softsign
 from ..functional.activation import tanh as tanh
+from ..functional.activation import tanhshrink as tanhshrink
+from ..functional.activation import threshold as threshold
 from ..functional.attention import scaled_dot_product_attention as scaled_dot_product_attention
 from ..functional.convolution import conv1d as conv1d
 from ..functional.convolution import conv2d as conv2d
@@ -67,3 +84,6 @@ from ..functional.vision import pixel_unshuffle as pixel_unshuffle
 from ..functional.vision import upsample as upsample
 from ..functional.windows import fold as fold
 from ..functional.windows import unfold as unfold
+
+if not _TYPE_CHECKING:  # for type checkers an absent name stays an error
+    __getattr__ = _absent.getter("nn.functional")

@@ -8,8 +8,10 @@ import math
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any, TypeVar
 
+from .. import absent as _absent
 from .. import creation, random
 from ..autograd.modes import no_grad
 from ..random import Generator
@@ -226,3 +228,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     q = q * xp.sign(xp.diagonal(r))  # makes the distribution uniform: Mezzadri 2007, arXiv:math-ph/0609050
     q = q if tall is normal else q.T
     return tensor.copy_(tensor._result(gain * q.reshape(tensor.shape)))
+
+
+if not _TYPE_CHECKING:  # for type checkers an absent name stays an error
+    __getattr__ = _absent.getter("nn.init")

@@ -11,8 +11,10 @@ import types
 import warnings
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any
 
+from .. import absent as _absent
 from .optimizer import Optimizer
 
 
@@ -598,3 +600,7 @@ def _rewind(scheduler: Any) -> None:
             _rewind(inner)
     else:
         scheduler.last_epoch -= 1
+
+
+if not _TYPE_CHECKING:  # for type checkers an absent name stays an error
+    __getattr__ = _absent.getter("optim.lr_scheduler")
