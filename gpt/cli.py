@@ -256,7 +256,7 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
 
 
 def _separated(args: Sequence[str]) -> list[str]:
-    """`--key=value` as two arguments, so that the nearest match of a mistyped key is found.
+    """`--key=value` as two arguments and `--a_key` as `--a-key`, so that the nearest match of a mistyped key is found.
 
     `--key=True` and `--key=False` of a flag, as nanoGPT's users write them, become `--key` and `--no-key`.
     """
@@ -264,9 +264,13 @@ def _separated(args: Sequence[str]) -> list[str]:
     separated: list[str] = []
     for arg in args:
         key, equals, value = arg.partition("=")
-        name = key.removeprefix("--").replace("-", "_")
-        if not key.startswith("--") or not equals or value.startswith("-"):
+        if not key.startswith("--"):
             separated.append(arg)
+            continue
+        key = key.replace("_", "-")
+        name = key.removeprefix("--").replace("-", "_")
+        if not equals or value.startswith("-"):
+            separated.append(key + equals + value)
         elif name in flags and value in ("True", "False"):
             separated.append(key if value == "True" else f"--no-{key.removeprefix('--')}")
         else:

@@ -100,7 +100,8 @@ def test_help_of_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["train", "--n_layr", "3"], "Unrecognized options: --n_layr, 3 Perhaps you meant: --n-layer INT"),
+        (["train", "--n_layr", "3"], "Unrecognized options: --n-layr, 3 Perhaps you meant: --n-layer INT"),
+        (["train", "--n_leyer", "3"], "Perhaps you meant: --n-layer INT"),
         (["train", "--n_layr=3"], "Perhaps you meant: --n-layer INT"),
         (["train", "--learning-rte=1"], "Perhaps you meant: --learning-rate"),
         (["train", "--n-layer", "three"], "invalid literal"),
