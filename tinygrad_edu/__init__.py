@@ -59,6 +59,42 @@ from .creation import zeros as zeros
 from .creation import zeros_like as zeros_like
 from .dispatch import use_kernels as use_kernels
 
+# functional/special.py
+from .functional.special import acosh as acosh
+from .functional.special import arccosh as arccosh
+from .functional.special import arcsinh as arcsinh
+from .functional.special import arctanh as arctanh
+from .functional.special import asinh as asinh
+from .functional.special import atanh as atanh
+from .functional.special import bitwise_left_shift as bitwise_left_shift
+from .functional.special import bitwise_right_shift as bitwise_right_shift
+from .functional.special import conj as conj
+from .functional.special import copysign as copysign
+from .functional.special import deg2rad as deg2rad
+from .functional.special import detach as detach
+from .functional.special import float_power as float_power
+from .functional.special import fmax as fmax
+from .functional.special import fmin as fmin
+from .functional.special import frac as frac
+from .functional.special import gcd as gcd
+from .functional.special import heaviside as heaviside
+from .functional.special import hypot as hypot
+from .functional.special import isneginf as isneginf
+from .functional.special import isposinf as isposinf
+from .functional.special import isreal as isreal
+from .functional.special import lcm as lcm
+from .functional.special import ldexp as ldexp
+from .functional.special import logaddexp as logaddexp
+from .functional.special import logaddexp2 as logaddexp2
+from .functional.special import logit as logit
+from .functional.special import nextafter as nextafter
+from .functional.special import rad2deg as rad2deg
+from .functional.special import rsub as rsub
+from .functional.special import sgn as sgn
+from .functional.special import signbit as signbit
+from .functional.special import sinc as sinc
+from .functional.special import xlogy as xlogy
+
 # functional/activation.py
 from .functional.activation import celu as celu
 from .functional.activation import hardshrink as hardshrink
@@ -69,6 +105,14 @@ from .functional.activation import selu as selu
 from .functional.activation import sigmoid as sigmoid
 from .functional.activation import tanh as tanh
 from .functional.activation import threshold as threshold
+
+# functional/convolution.py
+from .functional.convolution import conv1d as conv1d
+from .functional.convolution import conv2d as conv2d
+from .functional.convolution import conv3d as conv3d
+from .functional.convolution import conv_transpose1d as conv_transpose1d
+from .functional.convolution import conv_transpose2d as conv_transpose2d
+from .functional.convolution import conv_transpose3d as conv_transpose3d
 
 # functional/elementwise.py
 from .functional.elementwise import abs as abs
@@ -193,9 +237,15 @@ from .functional.linalg import tensordot as tensordot
 from .functional.linalg import trace as trace
 from .functional.linalg import vdot as vdot
 
-# functional/normalization.py
+# functional/normalization.py, functional/pooling.py, functional/vision.py
+from .functional.normalization import group_norm as group_norm
 from .functional.normalization import log_softmax as log_softmax
 from .functional.normalization import softmax as softmax
+from .functional.pooling import adaptive_avg_pool1d as adaptive_avg_pool1d
+from .functional.pooling import avg_pool1d as avg_pool1d
+from .functional.pooling import max_pool1d as max_pool1d
+from .functional.pooling import max_pool2d as max_pool2d
+from .functional.pooling import max_pool3d as max_pool3d
 
 # functional/recurrent.py
 from .functional.recurrent import gru_cell as gru_cell
@@ -278,6 +328,8 @@ from .functional.sorting import searchsorted as searchsorted
 from .functional.sorting import sort as sort
 from .functional.sorting import topk as topk
 from .functional.sorting import unique as unique
+from .functional.vision import pixel_shuffle as pixel_shuffle
+from .functional.vision import pixel_unshuffle as pixel_unshuffle
 
 # functional/loss.py, functional/attention.py
 from .random import Generator as Generator

@@ -321,7 +321,7 @@ def _laid_out(
             f"{name}: expected no size of 0 other than the batch, but got input of size {list(input.shape)}"
         )
     kernel = per_axis(name, "kernel_size", kernel_size, n, at_least=1)
-    steps = per_axis(name, "stride", kernel if stride is None or stride == [] else stride, n, at_least=1)
+    steps = per_axis(name, "stride", kernel if stride in (None, [], ()) else stride, n, at_least=1)
     padding = per_axis(name, "padding", padding, n, at_least=0)
     dilation = per_axis(name, "dilation", dilation, n, at_least=1)
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):

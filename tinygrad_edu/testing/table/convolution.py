@@ -32,6 +32,8 @@ def _conv(rng, n):
         Sample(r((0, 2, *size)), w, r(3)),
         Sample(np.moveaxis(r((2, *size, 2)), -1, 1), np.swapaxes(r((2, 3, *kernel)), 0, 1), r(6)[::2]),
         Sample(r((1, 1, *size))[..., ::-1], r((1, 1, *kernel))),
+        Sample(x.astype(np.float16), w.astype(np.float16), padding=1),
+        Sample(rng.integers(-9, 9, x.shape), rng.integers(-9, 9, w.shape), padding=1),
     ]
 
 

@@ -137,6 +137,7 @@ def _batch_norm(rng):
         Sample(n((4, 2, 3)).T, None, None, n(4)[::2], n(2), True),
         Sample(x[:0], mean, var, n(2), n(2)),
         Sample(np.ones((2, 2, 3)), None, None, n(2), n(2), True),  # no variance
+        Sample(x.astype(np.float16), None, None, n(2).astype(np.float16), training=True),
         Sample(np.array([[1.0, np.inf], [2.0, 3.0], [np.nan, 0.0]]), mean, var),
     ]
 
@@ -225,6 +226,7 @@ def _local_response_norm(rng):
         Sample(x, 3, alpha=0.5, beta=0.5, k=2.0),
         Sample(x, 1, 1.0),
         Sample(x, 9, 1.0),
+        Sample(x[:0], 2),
         Sample(x, 4),
         Sample(rng.standard_normal((1, 4, 2, 2)), 3, 1.0),
         Sample(rng.standard_normal((2, 2, 4, 1, 1)).swapaxes(1, 2), 2, 1.0),
