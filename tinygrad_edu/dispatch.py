@@ -94,10 +94,9 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     result = maker._result(y, node)
     if op.may_alias:
         _share_memory(result, maker)
-    if saved:
-        watched = [x._memory for x in inputs if hasattr(x, "_array")]
-        watched.append(result._memory)
-        node.versions = tuple((memory, memory.count) for memory in watched)
+    watched = [x._memory for x in inputs if hasattr(x, "_array")]
+    watched.append(result._memory)
+    node.versions = tuple((memory, memory.count) for memory in watched)
     for observer in state.observers:
         observer.recorded(node, tuple(arrays), y)
     return result

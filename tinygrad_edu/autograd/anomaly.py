@@ -10,12 +10,13 @@ from .modes import observe
 
 class _NanObserver:
     def recorded(self, node: Node, inputs: tuple[Any, ...], y: Any) -> None:
-        if _has_nan(y) and not any(_has_nan(x) for x in inputs if hasattr(x, "dtype")):
+        outputs = y if isinstance(y, tuple) else (y,)
+        if any(map(_has_nan, outputs)) and not any(_has_nan(x) for x in inputs if hasattr(x, "dtype")):
             raise RuntimeError(f"{node.op.name} ({node.location}) made a NaN in forward from inputs without one")
 
     def propagated(self, node: Node, gy: Any, gradients: list[Any]) -> None:
         for i, g in enumerate(gradients):
-            if g is not None and hasattr(g, "dtype") and _has_nan(g):
+            if hasattr(g, "dtype") and _has_nan(g):
                 raise RuntimeError(
                     f"{node.name()} returned nan values as the gradient of input {i}; the forward operation is "
                     f"{node.op.name} at {node.location}"
@@ -23,7 +24,7 @@ class _NanObserver:
 
 
 def _has_nan(array: Any) -> bool:
-    return array.dtype is not None and array.dtype.kind == "f" and bool((array != array).any())
+    return array.dtype.kind == "f" and bool((array != array).any())
 
 
 class detect_anomaly(observe):

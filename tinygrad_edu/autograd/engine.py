@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -58,7 +58,8 @@ class Node:
         # The memory of the inputs and the output, with its version, to notice when a saved value was changed.
         self.versions: tuple[tuple[Version, int], ...] = ()
         self.parents = parents  # one per input; None where no gradient is wanted
-        self.constants = constants  # the inputs that have no parent, else None: with them the forward can be re-run
+        # The inputs that have no parent, else None: with them the forward can be re-run. Freed together with saved.
+        self.constants: tuple[Any, ...] | None = constants
         self.shape, self.dtype = shape, dtype
         self.born = next(_clock)
         self.scope = state.scope
@@ -87,13 +88,34 @@ class Node:
 
     def gradients(self, gy: Any, wanted: Container[Node | Leaf]) -> list[Any]:
         """The gradient of each input whose parent is wanted, in that input's shape; None for the others."""
+        self.check_usable()
+        return self.fitted(self.pair.backward(self.xp, self.saved, gy), wanted)
+
+    def check_usable(self) -> None:
+        """RuntimeError: what was saved is freed, or was changed since."""
         if self.saved is None:
-            raise RuntimeError(
-                f"backward through {self.op.name} ({self.location}) a second time: its saved values were freed by "
-                "the first; pass retain_graph=True to the first backward, or compute the loss again"
-            )
-        self._check_unchanged()
-        found = self.pair.backward(self.xp, self.saved, gy)
+            raise self.freed()
+        self.check_unchanged(self.saved)
+
+    def inputs(self) -> Iterator[tuple[Node | Leaf | None, Any]]:
+        """Each input's parent, and its value where that is kept. RuntimeError: the values are freed."""
+        if self.constants is None:
+            raise self.freed()
+        return zip(self.parents, self.constants, strict=True)
+
+    def free(self) -> None:
+        """Forget what backward used. A node that saved nothing can go through another backward."""
+        self.saved = None if self.saved else ()
+        self.constants = None
+
+    def freed(self) -> RuntimeError:
+        return RuntimeError(
+            f"backward through {self.op.name} ({self.location}) a second time: its saved values were freed by "
+            "the first; pass retain_graph=True to the first backward, or compute the loss again"
+        )
+
+    def fitted(self, found: Any, wanted: Container[Node | Leaf]) -> list[Any]:
+        """What the op's backward returned as `gradients` gives it."""
         if not isinstance(found, tuple):
             found = (found,)
         if len(found) != len(self.parents):
@@ -119,11 +141,10 @@ class Node:
             )
         return g
 
-    def _check_unchanged(self) -> None:
+    def check_unchanged(self, values: Iterable[Any]) -> None:
+        """RuntimeError: one of these values was changed in place after it was used or computed here."""
         for version, count in self.versions:
-            if version.count != count and any(
-                hasattr(s, "strides") and id(owner(s)) == version.owner for s in self.saved or ()
-            ):
+            if version.count != count and any(hasattr(s, "strides") and id(owner(s)) == version.owner for s in values):
                 raise RuntimeError(
                     f"a value that {self.op.name} ({self.location}) saved for backward was changed in place "
                     f"afterwards (it is at version {version.count}, expected {count}); use the out-of-place form of "
@@ -213,19 +234,26 @@ def in_backward_order(roots: Iterable[Node | Leaf], targets: Sequence[Node | Lea
 
 
 def run_backward(
-    roots: Sequence[tuple[Node | Leaf, Any]], *, retain_graph: bool = False, targets: Sequence[Node | Leaf] = ()
+    roots: Sequence[tuple[Node | Leaf, Any]],
+    *,
+    retain_graph: bool = False,
+    targets: Sequence[Node | Leaf] = (),
+    recorder: Any = None,
 ) -> dict[Node | Leaf, Any]:
     """Carry the gradients of the roots back through the graph.
 
     Without targets, gradients arrive in the leaves' `.grad`. With targets, nothing is stored in any tensor and the
-    targets' gradients are returned.
+    targets' gradients are returned. With a recorder (see higher.py), all gradients are Tensors, and what is computed
+    enters the graph.
     """
     pending: dict[Node | Leaf, Any] = {}
     owned: set[Node | Leaf] = set()  # whose pending gradient is a buffer of the engine's own, safe to add into
     captured: dict[Node | Leaf, Any] = {}
 
     def arrive(node: Node | Leaf, g: Any, fresh: bool) -> None:
-        if isinstance(g, Part):
+        if recorder is not None:
+            pending[node] = pending[node] + g if node in pending else g
+        elif isinstance(g, Part):
             if node not in pending:
                 pending[node] = node.xp.zeros(g.shape, g.dtype)
             elif node not in owned or not g.shape:  # arithmetic on 0-d arrays gives NumPy scalars
@@ -250,7 +278,7 @@ def run_backward(
         if node not in pending:  # every path to it ended in an op without a gradient
             continue
         gy = pending.pop(node)
-        if gy.shape == () and gy.dtype is not None:
+        if recorder is None and gy.shape == () and gy.dtype is not None:
             gy = node.xp.asarray(gy)
         for hook in tuple(node.hooks or ()):
             replaced = hook(gy)
@@ -265,26 +293,34 @@ def run_backward(
             node.retain(gy)
         if isinstance(node, Leaf) or wanted.isdisjoint(node.parents):  # the latter: a target, and none further back
             continue
-        gradients = node.gradients(gy, wanted)
-        if state.observers:
-            gradients = [_whole(g, node.xp) for g in gradients]
+        if recorder is None:
+            gradients = node.gradients(gy, wanted)
+        else:
+            gradients = recorder.gradients(node, gy, wanted)
+        if state.observers and node.op.observed:
+            gradients = [whole(g, node.xp) for g in gradients]
             for observer in state.observers:
-                observer.propagated(node, gy, gradients)
+                observer.propagated(node, _plain(gy), [_plain(g) for g in gradients])
         for parent, g in zip(node.parents, gradients, strict=True):
             if g is not None and parent is not None:
-                arrive(parent, g, _is_fresh(g, gy, gradients, node))
-        if not retain_graph and node.saved:
-            node.saved = node.constants = None  # type: ignore[assignment]  # marks the node as used
+                arrive(parent, g, recorder is None and _is_fresh(g, gy, gradients, node))
+        if not retain_graph:
+            node.free()
     return captured
 
 
-def _whole(g: Any, xp: Any) -> Any:
+def whole(g: Any, xp: Any) -> Any:
     """A gradient as an array."""
     if not isinstance(g, Part):
         return g
-    whole = xp.zeros(g.shape, g.dtype)
-    g.add_to(whole)
-    return whole
+    array = xp.zeros(g.shape, g.dtype)
+    g.add_to(array)
+    return array
+
+
+def _plain(g: Any) -> Any:
+    """A gradient as observers are told it: an array, or a tuple of them for a Function of several outputs."""
+    return g.arrays() if hasattr(g, "arrays") else getattr(g, "_array", g)
 
 
 def _is_fresh(g: Any, gy: Any, gradients: list[Any], node: Node) -> bool:

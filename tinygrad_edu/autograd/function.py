@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import weakref
 from typing import Any
 
 from . import modes
-from .engine import Node
+from .engine import Leaf, Node
+from .higher import Mirror
 
 
 class Context:
@@ -14,6 +17,8 @@ class Context:
     def __init__(self, needs: tuple[bool, ...]) -> None:
         self.needs_input_grad = needs
         self._saved: tuple[tuple[Any, int], ...] = ()
+        self._places: list[int] = []  # the identity of each saved tensor while apply() runs
+        self._origins: list[Any] = []  # for each, what connects it to the graph when backward is recorded
         self._non_differentiable: set[int] = set()
         self._materialize = True
 
@@ -21,17 +26,33 @@ class Context:
         """Keep tensors for backward. A change of one in place is then noticed."""
         # Detached, since keeping an output itself would tie output, node and context into a cycle.
         self._saved = tuple((None, 0) if t is None else (t.detach(), t._version) for t in tensors)
+        self._places = [id(t) for t in tensors]
+
+    def _find_origins(self, args: tuple[Any, ...], outputs: list[Any], op: _UserOp) -> None:
+        """Note which saved tensors are inputs and which are outputs: only these depend on the graph."""
+        inputs = {id(a): a._graph_node() for a, needed in zip(args, self.needs_input_grad, strict=True) if needed}
+        made = {
+            id(y): functools.partial(op.output, i)
+            for i, y in enumerate(outputs)
+            if y.is_floating_point() and id(y) not in self._non_differentiable
+        }
+        self._origins = [inputs.get(place) or made.get(place) for place in self._places]
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
-        """The tensors given to `save_for_backward`. RuntimeError: one was changed in place since."""
+        """The tensors given to `save_for_backward`. RuntimeError: one was changed in place since.
+
+        Where the backward pass is recorded, saved inputs and outputs are connected to the graph.
+        """
         for t, version in self._saved:
             if t is not None and t._version != version:
                 raise RuntimeError(
                     f"a tensor of shape {tuple(t.shape)} given to save_for_backward was changed in place afterwards "
                     f"(it is at version {t._version}, expected {version}); save a clone()"
                 )
-        return tuple(t for t, _ in self._saved)
+        if not modes.state.recording or not self._origins:
+            return tuple(t for t, _ in self._saved)
+        return tuple(_connected(t, origin) for (t, _), origin in zip(self._saved, self._origins, strict=True))
 
     def mark_non_differentiable(self, *tensors: Any) -> None:
         """Declare outputs that never need a gradient, such as indices."""
@@ -42,25 +63,44 @@ class Context:
         self._materialize = value
 
 
+def _connected(t: Any, origin: Any) -> Any:
+    """A saved tensor with the node it came from: a node, or for an output a function that makes one."""
+    if t is None or origin is None:
+        return t
+    if isinstance(origin, Leaf):
+        return origin.tensor
+    node = origin if isinstance(origin, Node) else origin(t)
+    return t._result(t._array, node)._share_memory_of(t)
+
+
 class _UserOp:
     """Presents one call of a Function to the engine as an op pair."""
 
     broadcasts = may_alias = False
+    observed = True
+    node: weakref.ref[Node]  # not the node itself, which holds this
 
     def __init__(self, function: type[Function], outputs: list[Any], tensor_inputs: tuple[bool, ...]) -> None:
         self.name, self.function, self.tensor_inputs = function.__name__, function, tensor_inputs
         self.wrap = outputs[0]._result
         self.outputs = [(t.shape, t._array.dtype) for t in outputs]
 
+    def output(self, index: int, y: Any) -> Node:
+        """A node that picks one output."""
+        pick = _Output(self.name, index, len(self.outputs))
+        # With the output as a constant, so that nobody has to run forward again to know it.
+        return Node(pick, pick, y._xp, {}, (), (self.node(),), y._array.shape, y._array.dtype, (y._array,))
+
     def backward(self, xp: Any, saved: tuple[Context], gy: _Parts) -> tuple[Any, ...]:
         (ctx,) = saved
+        recorded = isinstance(xp, Mirror)
         grads = []
         for i, (shape, dtype) in enumerate(self.outputs):
             g = gy.parts.get(i)
             if g is None and ctx._materialize:
                 g = xp.zeros(shape, dtype)
-            grads.append(None if g is None else self.wrap(g))
-        with modes.no_grad():
+            grads.append(None if g is None else g.tensor if recorded else self.wrap(g))
+        with modes.enable_grad() if recorded else modes.no_grad():
             found = self.function.backward(ctx, *grads)
         found = list(found) if isinstance(found, tuple) else [found]
         while len(found) > len(self.tensor_inputs) and found[-1] is None:
@@ -76,7 +116,7 @@ class _UserOp:
                     f"{self.name}.backward returned a {type(g).__name__} as gradient {i}, expected a Tensor or None"
                 )
         # Views, since the engine adds into arrays that nobody else holds, and the reader's code may hold these.
-        return tuple(None if g is None else g._array.view() for g in found)
+        return tuple(None if g is None else xp.wrap(g) if recorded else g._array.view() for g in found)
 
 
 class _Parts:
@@ -85,26 +125,35 @@ class _Parts:
     shape: tuple[int, ...] = ()
     dtype = None
 
-    def __init__(self, parts: dict[int, Any]) -> None:
-        self.parts = parts
+    def __init__(self, parts: dict[int, Any], outputs: int) -> None:
+        self.parts, self.outputs = parts, outputs
 
     def __add__(self, other: _Parts) -> _Parts:
         merged = dict(self.parts)
         for i, g in other.parts.items():
             merged[i] = merged[i] + g if i in merged else g
-        return _Parts(merged)
+        return _Parts(merged, self.outputs)
+
+    def arrays(self) -> Any:
+        """What observers are told: an array, or for several outputs a tuple of arrays, None where nothing arrived."""
+        found = tuple(getattr(g, "tensor", g) for g in map(self.parts.get, range(self.outputs)))
+        found = tuple(getattr(g, "_array", g) for g in found)
+        return found[0] if len(found) == 1 else found
 
 
 class _Output:
     """The op that picks output `index` of a Function."""
 
-    broadcasts = may_alias = False
+    broadcasts = may_alias = observed = False
 
-    def __init__(self, name: str, index: int) -> None:
-        self.name, self.index = name, index
+    def __init__(self, name: str, index: int, outputs: int) -> None:
+        self.name, self.index, self.outputs = name, index, outputs
+
+    def forward(self, xp: Any, y: Any) -> tuple[Any, tuple[()]]:
+        return y, ()
 
     def backward(self, xp: Any, saved: tuple[()], gy: Any) -> _Parts:
-        return _Parts({self.index: gy})
+        return _Parts({self.index: gy}, self.outputs)
 
 
 class Function:
@@ -152,9 +201,13 @@ class Function:
             parents = tuple(a._graph_node() if n else None for a, n in zip(args, needs, strict=True))
             op = _UserOp(cls, outputs, is_tensor)
             node = Node(op, op, outputs[0]._xp, {}, (ctx,), parents, _Parts.shape, _Parts.dtype)
+            op.node = weakref.ref(node)
+            ctx._find_origins(args, outputs, op)
+            arrays = tuple(y._array for y in outputs)
+            for observer in modes.state.observers:
+                inputs = tuple(getattr(a, "_array", a) for a in args)
+                observer.recorded(node, inputs, arrays[0] if len(arrays) == 1 else arrays)
             for i, y in enumerate(outputs):
                 if id(y) not in ctx._non_differentiable and y.is_floating_point():
-                    pick = _Output(op.name, i)
-                    picked = Node(pick, pick, y._xp, {}, (), (node,), y._array.shape, y._array.dtype)
-                    outputs[i] = y._result(y._array, picked)._share_memory_of(y)
+                    outputs[i] = y._result(y._array, op.output(i, y))._share_memory_of(y)
         return tuple(outputs) if isinstance(result, tuple) else outputs[0]

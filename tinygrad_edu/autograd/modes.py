@@ -145,8 +145,9 @@ class observe:
     """Tell `observer` of every operation recorded and every gradient propagated inside it.
 
     The observer has `recorded(node, inputs, y)`, called after a forward, and `propagated(node, gy, gradients)`, called
-    after a backward; all values are arrays, `gradients` aligned with the inputs. It must not change them, and must
-    copy gradients that it keeps, since the engine goes on adding into them.
+    after a backward; all values are arrays, `gradients` aligned with the inputs. For a Function of several outputs
+    `y` and `gy` are tuples of arrays. It must not change them, and must copy gradients that it keeps, since the engine
+    goes on adding into them.
     """
 
     def __init__(self, observer: Any) -> None:

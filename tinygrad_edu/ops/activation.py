@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from .erf import erfcx
+from ..autograd.higher import Mirror
+from .erf import Erfc, erfcx
 from .op import Op
 
 
@@ -174,15 +175,22 @@ class Gelu(Op):
 
     @staticmethod
     def forward(xp, x):
-        v = x.astype("float32") if x.dtype == "float16" else x
-        beyond = xp.exp(v * v * -0.5) * erfcx(xp.abs(v) * math.sqrt(0.5)) * 0.5  # Phi(-|x|)
-        phi = ((v >= 0) - xp.copysign(beyond, v)).astype(x.dtype, copy=False)  # 1 - beyond, or beyond if x < 0
+        phi = _normal_distribution(xp, x)
         return x * phi, (x, phi)
 
     @staticmethod
     def backward(xp, saved, gy):
         x, phi = saved
         return gy * (phi + x * (xp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)))
+
+
+def _normal_distribution(xp, x):
+    """Phi(x)."""
+    if isinstance(xp, Mirror):
+        return xp.apply(Erfc, x * -math.sqrt(0.5)) * 0.5
+    v = x.astype("float32") if x.dtype == "float16" else x
+    beyond = xp.exp(v * v * -0.5) * erfcx(xp.abs(v) * math.sqrt(0.5)) * 0.5  # Phi(-|x|)
+    return ((v >= 0) - xp.copysign(beyond, v)).astype(x.dtype, copy=False)  # 1 - beyond, or beyond if x < 0
 
 
 class GeluTanh(Op):

@@ -16,6 +16,7 @@ class Op:
 
     name: str
     differentiable = True
+    observed = True  # observers are told of it
     broadcasts = False  # inputs are broadcast against each other; the engine sums their gradients back
     may_alias = False  # the output may be a view of the first input
     saved_for: tuple[tuple[int, ...], ...] | None = None  # for each saved value, the inputs whose gradients use it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..autograd.higher import Mirror
 from .op import Op
 
 # Reductions take `axis`, a tuple of axes, and `keepdims`. Backward starts by giving gy its reduced axes back, of size
@@ -27,6 +28,8 @@ def total(xp, x, axis, keepdims=False):
     NumPy sums pairwise along memory only. Across memory it adds row after row, with an error that grows with their
     number; so an axis of many rows is summed in blocks, then the sums of the blocks in the same way.
     """
+    if isinstance(xp, Mirror):
+        return xp.apply(Sum, x, axis=axis, keepdims=keepdims)
     dtype = "float32" if x.dtype == "float16" else x.dtype
     if len(axis) == x.ndim:  # everything: all of it can be taken along memory
         y = xp.sum(xp.ravel(x, order="K"), dtype=dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from ..autograd.higher import Mirror
 from .indexing import add_rows
 from .op import Op
 
@@ -168,7 +169,7 @@ class Diagonal(Op):
 
     @staticmethod
     def forward(xp, x, *, offset, axis1, axis2):
-        return _diagonal(x, offset, axis1, axis2), (x.shape, offset, axis1, axis2)
+        return _diagonal(xp, x, offset, axis1, axis2), (x.shape, offset, axis1, axis2)
 
     @staticmethod
     def backward(xp, saved, gy):
@@ -177,25 +178,28 @@ class Diagonal(Op):
 
 
 class DiagEmbed(Op):
-    """y = zeros but for x (..., n), which stands on a diagonal of the two new axes."""
+    """y = zeros but for x (..., n), which stands on a diagonal of the two new axes; as small as fits, or of a shape."""
 
     name = "diag_embed"
 
     @staticmethod
-    def forward(xp, x, *, offset, axis1, axis2):
-        n = x.shape[-1] + abs(offset)
-        shape = list(x.shape[:-1])
-        for axis in sorted((axis1, axis2)):
-            shape.insert(axis, n)
+    def forward(xp, x, *, offset, axis1, axis2, shape=None):
+        if shape is None:
+            n = x.shape[-1] + abs(offset)
+            shape = list(x.shape[:-1])
+            for axis in sorted((axis1, axis2)):
+                shape.insert(axis, n)
         return _with_diagonal(xp, shape, x, offset, axis1, axis2), (offset, axis1, axis2)
 
     @staticmethod
     def backward(xp, saved, gy):
-        return _diagonal(gy, *saved)
+        return _diagonal(xp, gy, *saved)
 
 
-def _diagonal(x, offset, axis1, axis2):
+def _diagonal(xp, x, offset, axis1, axis2):
     """A view of the diagonal that may be written to, which NumPy by itself does not give."""
+    if isinstance(xp, Mirror):
+        return xp.apply(Diagonal, x, offset=offset, axis1=axis1, axis2=axis2)
     y = x.diagonal(offset, axis1, axis2)
     y.flags.writeable = x.flags.writeable
     return y
@@ -203,8 +207,10 @@ def _diagonal(x, offset, axis1, axis2):
 
 def _with_diagonal(xp, shape, values, offset, axis1, axis2):
     """Zeros with these values on the diagonal."""
+    if isinstance(xp, Mirror):
+        return xp.apply(DiagEmbed, values, offset=offset, axis1=axis1, axis2=axis2, shape=shape)
     y = xp.zeros(shape, values.dtype)
-    _diagonal(y, offset, axis1, axis2)[...] = values
+    _diagonal(xp, y, offset, axis1, axis2)[...] = values
     return y
 
 

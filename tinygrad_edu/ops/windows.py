@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import itertools
 
+from ..autograd.higher import Mirror
 from .op import Op
 
 
 def windows(xp, x, kernel, stride, dilation):
     """All windows of x, as a view of its memory: x (..., *size) -> (..., *kernel, *out)."""
     n = len(kernel)
+    if isinstance(xp, Mirror):
+        return xp.apply(Windows, x, kernel=tuple(kernel), stride=stride, dilation=dilation)
     spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
     dense = xp.lib.stride_tricks.sliding_window_view(x, spans, tuple(range(-n, 0)))  # (..., *starts, *spans)
     chosen = dense[(..., *(slice(None, None, step) for step in (*stride, *dilation)))]
@@ -27,6 +30,8 @@ def add_windows(xp, parts, size, stride, dilation):
     It is the transpose of `windows`: the sum over x * add_windows(parts) is the sum over windows(x) * parts.
     """
     n = len(size)
+    if isinstance(xp, Mirror):
+        return xp.apply(AddWindows, parts, size=tuple(size), stride=stride, dilation=dilation)
     lead, kernel, out = parts.shape[: -2 * n], parts.shape[-2 * n : -n], parts.shape[-n:]
     x = xp.zeros((*lead, *size), parts.dtype)
     whole = (slice(None),) * n
