@@ -66,6 +66,7 @@ def test_every_op_is_differentiated_by_some_record():
 # Public functions that no record can describe, and where they are tested.
 WITHOUT_RECORD = {
     "dropout": "random: test_nn.py",
+    "gumbel_softmax": "random: test_nn_surface.py",
     "broadcast_shapes": "takes and gives shapes: test_tensor.py",
     "rmatmul": "only as an operator: test_tensor.py",
 }
