@@ -20,7 +20,7 @@ from .autograd.grad import backward
 from .autograd.modes import enable_grad, no_grad, state
 from .backend import dtypes
 from .backend.device import Device, address, array_module, as_device, of_array, quiet
-from .functional import activation, arguments, elementwise, indexing, linalg, normalization, reduction, sorting
+from .functional import activation, arguments, elementwise, indexing, linalg, normalization, reduction, sorting, special
 from .functional import shape as shapes
 from .mirror import Mirror
 
@@ -817,6 +817,17 @@ class Tensor:
         """This tensor where the condition holds, else other."""
         return elementwise.where(condition, self, other)
 
+    # functional/special.py
+    acosh, asinh, atanh = special.acosh, special.asinh, special.atanh
+    arccosh, arcsinh, arctanh = acosh, asinh, atanh
+    deg2rad, rad2deg, hypot, sinc = special.deg2rad, special.rad2deg, special.hypot, special.sinc
+    logaddexp, logaddexp2, xlogy, logit = special.logaddexp, special.logaddexp2, special.xlogy, special.logit
+    frac, sgn, signbit, copysign = special.frac, special.sgn, special.signbit, special.copysign
+    heaviside, nextafter = special.heaviside, special.nextafter
+    isposinf, isneginf, isreal = special.isposinf, special.isneginf, special.isreal
+    fmax, fmin, float_power, ldexp = special.fmax, special.fmin, special.float_power, special.ldexp
+    gcd, lcm, conj = special.gcd, special.lcm, special.conj
+    bitwise_left_shift, bitwise_right_shift = special.bitwise_left_shift, special.bitwise_right_shift
     # functional/activation.py
     relu, sigmoid, tanh = activation.relu, activation.sigmoid, activation.tanh
     hardshrink, prelu = activation.hardshrink, activation.prelu
@@ -880,6 +891,12 @@ class Tensor:
     bitwise_and_, bitwise_or_ = in_place(bitwise_and), in_place(bitwise_or)
     bitwise_xor_, bitwise_not_ = in_place(bitwise_xor), in_place(bitwise_not)
     cumsum_, cumprod_ = in_place(cumsum), in_place(cumprod)
+    acosh_, asinh_, atanh_ = in_place(acosh), in_place(asinh), in_place(atanh)
+    deg2rad_, rad2deg_, hypot_, sinc_ = in_place(deg2rad), in_place(rad2deg), in_place(hypot), in_place(sinc)
+    xlogy_, logit_, frac_, sgn_ = in_place(xlogy), in_place(logit), in_place(frac), in_place(sgn)
+    copysign_, heaviside_, nextafter_ = in_place(copysign), in_place(heaviside), in_place(nextafter)
+    float_power_, ldexp_, gcd_, lcm_ = in_place(float_power), in_place(ldexp), in_place(gcd), in_place(lcm)
+    bitwise_left_shift_, bitwise_right_shift_ = in_place(bitwise_left_shift), in_place(bitwise_right_shift)
     masked_fill_, index_add_, index_copy_ = in_place(masked_fill), in_place(index_add), in_place(index_copy)
     index_fill_, index_put_ = in_place(index_fill), in_place(index_put)
     scatter_, scatter_add_, tril_, triu_ = in_place(scatter), in_place(scatter_add), in_place(tril), in_place(triu)
@@ -893,6 +910,8 @@ class Tensor:
     __floordiv__, __rfloordiv__ = _operator(floor_divide), _reflected(floor_divide)
     __mod__, __rmod__ = _operator(remainder), _reflected(remainder)
     __pow__, __rpow__ = _operator(pow), _reflected(pow)
+    __lshift__, __rlshift__ = _operator(bitwise_left_shift), _reflected(bitwise_left_shift)
+    __rshift__, __rrshift__ = _operator(bitwise_right_shift), _reflected(bitwise_right_shift)
     __and__, __rand__ = _operator(bitwise_and), _reflected(bitwise_and)
     __or__, __ror__ = _operator(bitwise_or), _reflected(bitwise_or)
     __xor__, __rxor__ = _operator(bitwise_xor), _reflected(bitwise_xor)
