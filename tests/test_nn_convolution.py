@@ -190,6 +190,21 @@ def test_graphs_hold_what_gradients_need_and_no_more():
         wanted.requires_grad_(False)
 
 
+def test_a_window_that_holds_only_padding_is_refused():
+    """PyTorch reads and writes beyond the input there."""
+    with pytest.raises(RuntimeError, match="wholly on the padding of axis 2 of size 1"):
+        F.max_pool1d(tg.zeros(1, 1, 1), 2, 1, padding=1, dilation=2)
+
+
+def test_the_gradient_of_nearest_goes_where_the_value_came_from():
+    """In PyTorch it does not, where the factor is not the quotient of the sizes."""
+    x = tg.tensor([[[3.0, 4.0]]], requires_grad=True)
+    y = F.interpolate(x, scale_factor=1.2)
+    assert y.tolist() == torch.nn.functional.interpolate(torch.tensor([[[3.0, 4.0]]]), scale_factor=1.2).tolist()
+    y.backward(tg.tensor([[[0.5, 2.0]]]))
+    assert y.tolist() == [[[3.0, 3.0]]] and x.grad.tolist() == [[[2.5, 0.0]]]
+
+
 def test_dropout_of_channels():
     for layer, shape in (
         (nn.Dropout1d, (40, 50, 3)),

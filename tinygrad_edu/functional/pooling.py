@@ -68,11 +68,18 @@ def _max_pool(
     if dtype.kind == "b":
         raise NotImplementedError(f"{name}: not implemented for bool; convert to numbers, for example by .float()")
     x, grid = _laid_out(name, n, input, kernel_size, stride, padding, dilation, ceil_mode)
+    size = x._array.shape[2:]
+    for axis, (length, k, s, p, d, m) in enumerate(zip(size, *grid[:4], grid.out, strict=True), 2):
+        places = xp.arange(m)[:, None] * s - p + xp.arange(k) * d
+        if not ((places >= 0) & (places < length)).any(axis=1).all():
+            raise RuntimeError(
+                f"{name}: a window with kernel_size={k}, padding={p}, dilation={d} lies wholly on the padding of axis "
+                f"{axis} of size {length}; use less padding or dilation"
+            )
     lowest = -math.inf if dtype.kind == "f" else int(xp.iinfo(dtype).min)
     around = padded(x.detach(), grid.padding, grid.after, lowest)
     # Only a window of nothing but -inf finds its maximum in the padding before the first element. Its first place on
     # the input is meant: the smallest index that is a whole number of dilations further.
-    size = x._array.shape[2:]
     at = [xp.arange(-p, n + q) for p, n, q in zip(grid.padding, size, grid.after, strict=True)]
     origin = [xp.where(i < 0, i % d, i) for i, d in zip(at, grid.dilation, strict=True)]
     return _maxima(x, around, origin, grid.kernel, grid.stride, grid.dilation, x is input, return_indices)

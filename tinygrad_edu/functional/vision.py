@@ -57,11 +57,9 @@ def interpolate(
         return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[n - 1](x, out)
     if x._array.dtype.kind != "f" and (mode in _SMOOTH or x._array.dtype.kind == "b"):
         raise NotImplementedError(f"interpolate: {mode} is not implemented for {x.dtype.name}; convert it by .float()")
-    if out == x._array.shape[2:] and not any(factors):
-        return clone(x)
     for axis, (m, factor) in enumerate(zip(out, factors, strict=True), 2):
         x = _resized(x, axis, m, factor, mode, bool(align_corners), antialias)
-    return x
+    return _fresh(x, input)
 
 
 @on_tensor
@@ -108,6 +106,8 @@ def _resized(
 ) -> Tensor:
     """One axis with m elements."""
     xp, n = x._xp, x._array.shape[axis]
+    if m == n and (antialias or mode in ("linear", "bilinear", "trilinear")):
+        return x  # as in PyTorch, whatever the factor
     kind = xp.dtype(xp.float64 if x._array.dtype == xp.float64 else xp.float32)  # of positions, as in PyTorch
     if align_corners:
         step = kind.type(n - 1) / kind.type(m - 1) if m > 1 else kind.type(0)
