@@ -73,7 +73,7 @@ def difference(
         worst = np.where(bad, error, -1.0) if not exact else bad.astype(float)
     worst[np.isnan(worst)] = np.inf
     at = tuple(int(i) for i in np.unravel_index(int(worst.argmax()), worst.shape))
-    text = f"{int(bad.sum())} of {bad.size} elements differ; worst at {at}: {got[at]!r}, expected {expected[at]!r}"
+    text = f"{int(bad.sum())} of {bad.size} elements differ; worst at {at}: {got[at]}, expected {expected[at]}"
     if exact:
         return text
     with np.errstate(all="ignore"):

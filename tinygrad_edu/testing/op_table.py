@@ -25,7 +25,7 @@ from ..tensor import Tensor
 from . import table
 from .compare import difference
 from .draws import Draws
-from .gradcheck import UnsuitableInput, gradcheck
+from .gradcheck import UnsuitableInput, gradgradcheck, worst_share
 from .records import Constant, DType, OpRecord, Sample
 
 # rtol, atol. Both libraries round, each in its own order of operations, so equality is not asked for.
@@ -144,10 +144,11 @@ class Call:
         dtype: str | None,
         wanted: Sequence[int] | None = None,
         seed: int = 0,
+        single: bool = False,
     ) -> None:
         """dtype: what floating arrays are cast to (None: nothing); wanted: which inputs require grad (None: all);
-        seed: that of the cotangents."""
-        self.library, self.dtype, self.wanted, self.seed = library, dtype, wanted, seed
+        seed: that of the cotangents; single: round floating numbers to float32 first, also when cast to float64."""
+        self.library, self.dtype, self.wanted, self.seed, self.single = library, dtype, wanted, seed, single
         self.leaves: list[Any] = []  # one tensor for each different array of the sample
         self._made: dict[int, Any] = {}  # an array that is used twice becomes a tensor that is used twice
         self._candidates = 0  # inputs so far that can require grad
@@ -155,10 +156,15 @@ class Call:
         self.args = self._convert(sample.args)
         self.kwargs = {k: self._convert(v) for k, v in sample.kwargs.items()}
         self.before = [library.array(x).copy() for x in self.leaves]
-        self.result = library.run(library.function(record), *self.args, **self.kwargs)
+        self._function = library.function(record)
+        self.result = self.rerun()
         self.cotangents: list[Any] = []
         self.outputs: list[Any] = []  # the tensors among the results
         self.values = self._read(self.result)
+
+    def rerun(self) -> Any:
+        """Call the function again on the same leaves."""
+        return self.library.run(self._function, *self.args, **self.kwargs)
 
     def _convert(self, x: Any) -> Any:
         if isinstance(x, (np.ndarray, Constant)):
@@ -181,6 +187,9 @@ class Call:
             requires_grad = self.wanted is None or self._candidates in self.wanted
             self._candidates += 1
         made = same_layout(array, self.dtype if floating and self.dtype else array.dtype)
+        if self.single and made.dtype == np.float64:
+            with np.errstate(over="ignore"):
+                made[...] = made.astype(np.float32)
         self.leaves.append(self.library.tensor(made, requires_grad))
         return self.leaves[-1]
 
@@ -321,11 +330,14 @@ def check_gradient(record: OpRecord) -> None:
     assert compared, f"{record.name}: no sample compares a gradient"
 
 
-def check_finite_differences(record: OpRecord) -> None:
-    """`gradcheck` at every sample where finite differences apply; there must be one."""
-    checked, reasons = 0, []
+def check_finite_differences(record: OpRecord, seed: int = 0) -> float:
+    """`gradcheck` at every sample where finite differences apply; there must be one.
+
+    Returns the worst error as a share of what is allowed.
+    """
+    checked, worst, reasons = 0, 0.0, []
     function = OURS.function(record)
-    for sample, name in cases(record):
+    for sample, name in cases(record, seed=seed):
         if dtypes_of(sample) == [None]:
             continue
         with about(f"{name} in float64"):
@@ -338,11 +350,47 @@ def check_finite_differences(record: OpRecord) -> None:
 
             run.__qualname__ = record.name
             try:
-                gradcheck(run, call.leaves)
+                worst = max(worst, worst_share(run, call.leaves))
                 checked += any(x.requires_grad and x.numel() for x in call.leaves)
             except UnsuitableInput as reason:
                 reasons.append(str(reason))
     assert checked, f"{record.name}: finite differences apply to no sample: {reasons}"
+    return worst
+
+
+def check_second_differences(record: OpRecord) -> None:
+    """`gradgradcheck` near every sample where finite differences apply; there must be one.
+
+    Gradients jump at ties and at kinks, which samples hold on purpose: so every input is first moved a little.
+    """
+    checked, reasons = 0, []
+    for sample, name in cases(record):
+        if dtypes_of(sample) == [None]:
+            continue
+        with about(f"{name} in float64, second derivatives"):
+            call = Call(OURS, record, sample, "float64")
+            if call.precision != "float64" or not any(y.requires_grad for y in call.outputs):
+                continue
+            rng = np.random.default_rng(2)
+            for x in call.leaves:
+                if x.requires_grad:
+                    x._array += 1e-2 * rng.standard_normal(x.shape)
+            try:
+                call.rerun()
+            except RuntimeError as reason:  # such as a probability moved below 0
+                reasons.append(str(reason))
+                continue
+
+            def run(*leaves: Any, call: Call = call) -> Any:
+                return [y for y in _flat(call.rerun()) if isinstance(y, Tensor)]
+
+            run.__qualname__ = record.name
+            try:
+                gradgradcheck(run, call.leaves, fast_mode=True)
+                checked += any(x.requires_grad and x.numel() for x in call.leaves)
+            except UnsuitableInput as reason:
+                reasons.append(str(reason))
+    assert checked, f"{record.name}: finite differences of gradients apply to no sample: {reasons}"
 
 
 def has_in_place_form(record: OpRecord) -> bool:
