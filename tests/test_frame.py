@@ -25,6 +25,7 @@ LAYERS = (
     ("tinygrad_edu.dispatch",),
     ("tinygrad_edu.kernels", "tinygrad_edu.mirror"),
     ("tinygrad_edu.functional", "tinygrad_edu.tensor", "tinygrad_edu.creation", "tinygrad_edu.random"),
+    ("tinygrad_edu.autograd.functional",),
     ("tinygrad_edu.serialization", "tinygrad_edu.amp", "tinygrad_edu.settings", "tinygrad_edu.backends"),
     ("tinygrad_edu.linalg", "tinygrad_edu.special", "tinygrad_edu.cuda"),
     ("tinygrad_edu.nn", "tinygrad_edu.optim", "tinygrad_edu.data"),
@@ -93,7 +94,8 @@ def imports_of(path: Path) -> Iterator[Import]:
 def layer_of(module: str) -> int:
     """The height of a module. KeyError: a new part of tinygrad_edu that LAYERS does not name yet."""
     parts = module.split(".")
-    return LAYER_OF[".".join(parts[:2]) if parts[0] == "tinygrad_edu" else parts[0]]
+    within = LAYER_OF.get(".".join(parts[:3]))  # a file that PyTorch's names put into the package of a lower layer
+    return LAYER_OF[".".join(parts[:2]) if parts[0] == "tinygrad_edu" else parts[0]] if within is None else within
 
 
 ALL_IMPORTS = [found for path in SOURCES for found in imports_of(path)]

@@ -20,6 +20,7 @@ RECORDS = [pytest.param(r, id=f"{family}-{r.name}") for family, records in FAMIL
 DIFFERENTIABLE = [p for p in RECORDS if p.values[0].differentiable]
 IN_PLACE = [p for p in RECORDS if op_table.has_in_place_form(p.values[0])]
 SMOOTH = [p for p in DIFFERENTIABLE if p.values[0].gradcheck]
+TWICE = [p for p in SMOOTH if p.values[0].gradgradcheck]
 
 
 @pytest.mark.parametrize("record", RECORDS)
@@ -35,6 +36,11 @@ def test_gradient_as_in_torch(record):
 @pytest.mark.parametrize("record", SMOOTH)
 def test_gradient_as_finite_differences(record):
     op_table.check_finite_differences(record)
+
+
+@pytest.mark.parametrize("record", TWICE)
+def test_second_derivatives_as_finite_differences(record):
+    op_table.check_second_differences(record)
 
 
 @pytest.mark.parametrize("record", RECORDS)
@@ -94,7 +100,8 @@ def test_every_in_place_method_has_a_function_with_a_record():
 
 
 def test_records_that_are_not_checked_by_differences_say_why():
-    assert [r.name for r in (p.values[0] for p in DIFFERENTIABLE) if not r.gradcheck and not r.note] == []
+    unchecked = [p.values[0] for p in DIFFERENTIABLE if not (p.values[0].gradcheck and p.values[0].gradgradcheck)]
+    assert [r.name for r in unchecked if not r.note] == []
 
 
 # ---- the checks can fail ---------------------------------------------------------------------------------------------

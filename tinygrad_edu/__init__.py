@@ -19,6 +19,7 @@ from .amp import autocast as autocast
 from .amp import bfloat16 as bfloat16
 from .autograd import Function as Function
 from .autograd import enable_grad as enable_grad
+from .autograd import functional as _differentials  # noqa: F401  # so that tinygrad_edu.autograd.functional is there
 from .autograd import inference_mode as inference_mode
 from .autograd import is_grad_enabled as is_grad_enabled
 from .autograd import no_grad as no_grad

@@ -10,6 +10,7 @@ import numpy as np
 from ..autograd.grad import grad
 from ..autograd.modes import enable_grad, no_grad
 from ..backend import dtypes
+from ..functional import elementwise
 from ..tensor import Tensor
 
 FULL_LIMIT = 512  # with at most this many elements in all inputs and outputs, every entry of the Jacobian is compared
@@ -90,6 +91,75 @@ def worst_share(
             check.every_entry()
         check.unchanged("its backward")
     return check.share
+
+
+def gradgradcheck(
+    func: Callable[..., Any],
+    inputs: Any,
+    grad_outputs: Any = None,
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+    nondet_tol: float = 0.0,
+    fast_mode: bool | None = None,
+) -> bool:
+    """Check the gradients of the gradients of `func` in float64; True if they are right.
+
+    It is `gradcheck` of the function that takes the inputs and the outputs' gradients u to u.J, as it is found by a
+    recorded backward pass. Arguments and errors are those of `gradcheck`. Where a gradient jumps, as that of relu at 0,
+    there is no second derivative to compare with.
+
+    grad_outputs: u, a Tensor or one for each output, in float64 and requiring grad; by default random numbers.
+    """
+    try:
+        second_share(
+            func, inputs, grad_outputs, eps=eps, atol=atol, rtol=rtol, nondet_tol=nondet_tol, fast_mode=fast_mode
+        )
+    except GradcheckError:
+        if raise_exception:
+            raise
+        return False
+    return True
+
+
+def second_share(func: Callable[..., Any], inputs: Any, grad_outputs: Any = None, **settings: Any) -> float:
+    """`gradgradcheck`, which returns the worst error as `worst_share` does."""
+    first = _Gradient(func, inputs, grad_outputs)
+    return worst_share(first, (*first.inputs, *first.cotangents), **settings)
+
+
+class _Gradient:
+    """The function from the inputs of `func` and the gradients of its outputs to the gradients of the inputs."""
+
+    def __init__(self, func: Callable[..., Any], inputs: Any, grad_outputs: Any) -> None:
+        self.func, self.__qualname__ = func, f"the gradient of {_name(func)}"
+        self.inputs = tuple(inputs) if isinstance(inputs, Sequence) else (inputs,)
+        if grad_outputs is None:
+            rng = np.random.default_rng(1)
+            with enable_grad():
+                found = self._outputs(self.inputs)
+            draws = [rng.standard_normal(tuple(y.shape)).astype(y._array.dtype) for y in found]
+            self.cotangents = tuple(Tensor._result(d).requires_grad_() for d in draws)
+        else:
+            self.cotangents = tuple(grad_outputs) if isinstance(grad_outputs, Sequence) else (grad_outputs,)
+
+    def _outputs(self, inputs: Sequence[Any]) -> list[Tensor]:
+        """The outputs that require grad."""
+        result = self.func(*inputs)
+        found = [y for _, y in _tensors(result if isinstance(result, (list, tuple)) else (result,))]
+        return [y for y in found if y.requires_grad]
+
+    def __call__(self, *arguments: Any) -> list[Tensor]:
+        inputs, cotangents = arguments[: len(self.inputs)], arguments[len(self.inputs) :]
+        wanted = [x for _, x in _tensors(inputs) if x.requires_grad]
+        with enable_grad():
+            outputs = self._outputs(inputs)
+            if not outputs:
+                raise UnsuitableInput(f"gradgradcheck: no output of {_name(self.func)} depends on its inputs")
+            found = grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True)
+        return [elementwise.clone(x) * 0 if g is None else g for g, x in zip(found, wanted, strict=True)]
 
 
 class _Check:

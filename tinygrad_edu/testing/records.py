@@ -66,6 +66,7 @@ class OpRecord:
     ours: Callable[..., Any] | None = None  # the same for this framework
     kind: str = "elementwise"  # the tolerance: "elementwise", "reduction" (sums, products of matrices) or "exact"
     gradcheck: bool = True  # False only where finite differences do not apply, with the reason in `note`
+    gradgradcheck: bool = True  # False only where there is no second derivative to check, with the reason in `note`
     note: str = ""
 
 
