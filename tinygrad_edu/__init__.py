@@ -60,42 +60,6 @@ from .creation import zeros as zeros
 from .creation import zeros_like as zeros_like
 from .dispatch import use_kernels as use_kernels
 
-# functional/special.py
-from .functional.special import acosh as acosh
-from .functional.special import arccosh as arccosh
-from .functional.special import arcsinh as arcsinh
-from .functional.special import arctanh as arctanh
-from .functional.special import asinh as asinh
-from .functional.special import atanh as atanh
-from .functional.special import bitwise_left_shift as bitwise_left_shift
-from .functional.special import bitwise_right_shift as bitwise_right_shift
-from .functional.special import conj as conj
-from .functional.special import copysign as copysign
-from .functional.special import deg2rad as deg2rad
-from .functional.special import detach as detach
-from .functional.special import float_power as float_power
-from .functional.special import fmax as fmax
-from .functional.special import fmin as fmin
-from .functional.special import frac as frac
-from .functional.special import gcd as gcd
-from .functional.special import heaviside as heaviside
-from .functional.special import hypot as hypot
-from .functional.special import isneginf as isneginf
-from .functional.special import isposinf as isposinf
-from .functional.special import isreal as isreal
-from .functional.special import lcm as lcm
-from .functional.special import ldexp as ldexp
-from .functional.special import logaddexp as logaddexp
-from .functional.special import logaddexp2 as logaddexp2
-from .functional.special import logit as logit
-from .functional.special import nextafter as nextafter
-from .functional.special import rad2deg as rad2deg
-from .functional.special import rsub as rsub
-from .functional.special import sgn as sgn
-from .functional.special import signbit as signbit
-from .functional.special import sinc as sinc
-from .functional.special import xlogy as xlogy
-
 # functional/activation.py
 from .functional.activation import celu as celu
 from .functional.activation import hardshrink as hardshrink
@@ -114,6 +78,12 @@ from .functional.convolution import conv3d as conv3d
 from .functional.convolution import conv_transpose1d as conv_transpose1d
 from .functional.convolution import conv_transpose2d as conv_transpose2d
 from .functional.convolution import conv_transpose3d as conv_transpose3d
+
+# functional/distance.py
+from .functional.distance import cdist as cdist
+from .functional.distance import cosine_similarity as cosine_similarity
+from .functional.distance import pairwise_distance as pairwise_distance
+from .functional.distance import pdist as pdist
 
 # functional/elementwise.py
 from .functional.elementwise import abs as abs
@@ -329,6 +299,42 @@ from .functional.sorting import searchsorted as searchsorted
 from .functional.sorting import sort as sort
 from .functional.sorting import topk as topk
 from .functional.sorting import unique as unique
+
+# functional/special.py
+from .functional.special import acosh as acosh
+from .functional.special import arccosh as arccosh
+from .functional.special import arcsinh as arcsinh
+from .functional.special import arctanh as arctanh
+from .functional.special import asinh as asinh
+from .functional.special import atanh as atanh
+from .functional.special import bitwise_left_shift as bitwise_left_shift
+from .functional.special import bitwise_right_shift as bitwise_right_shift
+from .functional.special import conj as conj
+from .functional.special import copysign as copysign
+from .functional.special import deg2rad as deg2rad
+from .functional.special import detach as detach
+from .functional.special import float_power as float_power
+from .functional.special import fmax as fmax
+from .functional.special import fmin as fmin
+from .functional.special import frac as frac
+from .functional.special import gcd as gcd
+from .functional.special import heaviside as heaviside
+from .functional.special import hypot as hypot
+from .functional.special import isneginf as isneginf
+from .functional.special import isposinf as isposinf
+from .functional.special import isreal as isreal
+from .functional.special import lcm as lcm
+from .functional.special import ldexp as ldexp
+from .functional.special import logaddexp as logaddexp
+from .functional.special import logaddexp2 as logaddexp2
+from .functional.special import logit as logit
+from .functional.special import nextafter as nextafter
+from .functional.special import rad2deg as rad2deg
+from .functional.special import rsub as rsub
+from .functional.special import sgn as sgn
+from .functional.special import signbit as signbit
+from .functional.special import sinc as sinc
+from .functional.special import xlogy as xlogy
 from .functional.vision import pixel_shuffle as pixel_shuffle
 from .functional.vision import pixel_unshuffle as pixel_unshuffle
 

@@ -7,15 +7,38 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..autograd.modes import no_grad
 from ..dispatch import apply
 from ..ops import loss as ops
+from .activation import logsigmoid, relu
 from .arguments import promote, require_tensor
-from .elementwise import abs, clamp, div, exp, mul, neg, square, sub
+from .distance import pairwise_distance
+from .elementwise import (
+    abs,
+    add,
+    clamp,
+    clone,
+    div,
+    eq,
+    exp,
+    le,
+    log,
+    minimum,
+    mul,
+    ne,
+    neg,
+    sqrt,
+    square,
+    sub,
+    where,
+)
+from .indexing import gather, masked_fill
 from .normalization import log_softmax
-from .reduction import mean, norm, sum
-from .shape import broadcast_tensors, movedim, reshape
+from .reduction import mean, sum
+from .shape import movedim, reshape, unsqueeze
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -323,16 +346,262 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
     return _reduced(losses, reduction)
 
 
-# ---- angles ----------------------------------------------------------------------------------------------------------
+def poisson_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    log_input: bool = True,
+    full: bool = False,
+    *,
+    eps: float = 1e-8,
+    reduction: str = "mean",
+) -> Tensor:
+    """exp(x) - t x: the negative log-likelihood of counts t for the logarithms x of their Poisson means.
+
+    log_input=False: x is the mean, and the loss x - t log(x + eps). full: with Stirling's approximation of the
+    constant log(t!), t log(t) - t + log(2 pi t) / 2, where t > 1.
+    """
+    _require_reduction("poisson_nll_loss", reduction)
+    require_tensor("poisson_nll_loss", "input", input)
+    require_tensor("poisson_nll_loss", "target", target)
+    losses = sub(exp(input), mul(target, input)) if log_input else sub(input, mul(target, log(add(input, eps))))
+    if full:
+        small = le(target, 1)
+        t = masked_fill(target, small, 1)
+        constant = add(sub(mul(t, log(t)), t), mul(log(mul(t, 2 * math.pi)), 0.5))
+        losses = add(losses, masked_fill(constant, small, 0))
+    return _reduced(losses, reduction)
 
 
-def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """sum(x1 x2) / (max(|x1|, eps) max(|x2|, eps)) over dim: the cosine of the angle between vectors."""
-    require_tensor("cosine_similarity", "x1", x1)
-    require_tensor("cosine_similarity", "x2", x2)
-    a, b = promote(x1, x2)
-    if a._array.dtype.kind != "f":
-        raise RuntimeError(f"cosine_similarity: expected a floating dtype, got {a.dtype.name}; convert with .float()")
-    a, b = broadcast_tensors(a, b)
-    length_a, length_b = (clamp(norm(x, 2, dim, keepdim=True), min=eps) for x in (a, b))
-    return sum(mul(div(a, length_a), div(b, length_b)), dim)
+def gaussian_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    var: Tensor | float,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
+) -> Tensor:
+    """(log(v) + (x - t)^2 / v) / 2: the negative log-likelihood of t for a normal distribution, mean x and variance v.
+
+    v is var, at least eps: a number, of the input's shape, or with its last size 1 or left out. full: with the
+    constant log(2 pi) / 2. ValueError: var is negative or of another shape.
+    """
+    name = "gaussian_nll_loss"
+    _require_reduction(name, reduction)
+    require_tensor(name, "input", input)
+    require_tensor(name, "target", target)
+    x = input._array
+    v: Any = var if hasattr(var, "_array") else input._result(input._xp.full(x.shape, var, x.dtype))
+    if (v._array < 0).any():
+        raise ValueError(f"{name}: var has negative entry/entries, such as {v._array.min()}")
+    if v._array.shape == x.shape[:-1] != x.shape:
+        v = unsqueeze(v, -1)
+    elif v._array.shape not in (x.shape, (*x.shape[:-1], 1)):
+        raise ValueError(f"{name}: var is of incorrect size, {v._array.shape} for an input of shape {x.shape}")
+    v = clone(v)
+    with no_grad():  # so that a variance that is raised to eps keeps its gradient
+        v.clamp_(min=eps)
+    losses = mul(add(log(v), div(square(sub(input, target)), v)), 0.5)
+    return _reduced(add(losses, 0.5 * math.log(2 * math.pi)) if full else losses, reduction)
+
+
+# ---- two classes, 1 and -1 -------------------------------------------------------------------------------------------
+
+
+def soft_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+    """log(1 + exp(-t x)) for targets t of 1 and -1."""
+    _require_reduction("soft_margin_loss", reduction)
+    require_tensor("soft_margin_loss", "input", input)
+    _require_constant("soft_margin_loss", "target", target)
+    return _reduced(neg(logsigmoid(mul(target, input))), reduction)
+
+
+def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, reduction: str = "mean") -> Tensor:
+    """x where the target is 1, max(margin - x, 0) where it is -1; for distances x of what is alike or not."""
+    _require_reduction("hinge_embedding_loss", reduction)
+    require_tensor("hinge_embedding_loss", "input", input)
+    require_tensor("hinge_embedding_loss", "target", target)
+    alike = where(ne(target, -1), input, 0)
+    apart = where(ne(target, 1), clamp(sub(margin, input), min=0), 0)
+    return _reduced(add(alike, apart), reduction)
+
+
+def cosine_embedding_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, *, reduction: str = "mean"
+) -> Tensor:
+    """1 - c where the target is 1, max(c - margin, 0) where it is -1, with c the cosine of the angle of two vectors.
+
+    Shapes: inputs (B, C), target (B), or (C) and (). RuntimeError: others.
+    """
+    name = "cosine_embedding_loss"
+    _require_reduction(name, reduction)
+    for argument, x in ("input1", input1), ("input2", input2), ("target", target):
+        require_tensor(name, argument, x)
+    dims = input1._array.ndim, input2._array.ndim, target._array.ndim
+    if dims not in ((2, 2, 1), (1, 1, 0)):
+        raise RuntimeError(
+            f"{name}: expected two inputs (B, C) with a target (B), or (C) with (), got shapes {tuple(input1.shape)}, "
+            f"{tuple(input2.shape)} and {tuple(target.shape)}"
+        )
+    squared1, squared2 = (add(sum(square(x), -1), 1e-12) for x in (input1, input2))
+    cosine = div(sum(mul(input1, input2), -1), sqrt(mul(squared1, squared2)))
+    alike = where(eq(target, 1), sub(1, cosine), 0)
+    apart = where(eq(target, -1), clamp(sub(cosine, margin), min=0), 0)
+    return _reduced(add(alike, apart), reduction)
+
+
+# ---- what should be larger than what ---------------------------------------------------------------------------------
+
+
+def margin_ranking_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, *, reduction: str = "mean"
+) -> Tensor:
+    """max(-t (x1 - x2) + margin, 0): x1 should be larger where the target t is 1, x2 where it is -1."""
+    name = "margin_ranking_loss"
+    _require_reduction(name, reduction)
+    for argument, x in ("input1", input1), ("input2", input2), ("target", target):
+        require_tensor(name, argument, x)
+    shapes = input1._array.shape, input2._array.shape, target._array.shape
+    if len({len(shape) for shape in shapes}) > 1:
+        raise RuntimeError(f"{name}: all inputs should have the same number of dimensions, but got sizes {shapes}")
+    return _reduced(clamp(add(mul(neg(target), sub(input1, input2)), margin), min=0), reduction)
+
+
+def triplet_margin_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    margin: float = 1.0,
+    p: float = 2,
+    eps: float = 1e-6,
+    swap: bool = False,
+    *,
+    reduction: str = "mean",
+) -> Tensor:
+    """max(d(anchor, positive) - d(anchor, negative) + margin, 0), with d the p-norm distance of (B, C) vectors.
+
+    swap: take d(positive, negative) where it is smaller than d(anchor, negative). ValueError: margin is not positive.
+    Source: Balntas et al. 2016, "Learning local feature descriptors with triplets and shallow convolutional networks".
+    """
+    dims = [getattr(x, "ndim", None) for x in (anchor, positive, negative)]
+    if len(set(dims)) > 1:
+        raise RuntimeError(
+            "triplet_margin_loss: anchor, positive and negative are expected to have the same number of dimensions, "
+            f"but got {dims}"
+        )
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        return pairwise_distance(a, b, p, eps)
+
+    return triplet_margin_with_distance_loss(
+        anchor, positive, negative, distance_function=distance, margin=margin, swap=swap, reduction=reduction
+    )
+
+
+def triplet_margin_with_distance_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
+    """`triplet_margin_loss` with any distance; pairwise_distance if none is given."""
+    _require_reduction("triplet_margin_with_distance_loss", reduction)
+    if margin <= 0:
+        raise ValueError(f"triplet_margin_loss: margin must be greater than 0, got {margin}")
+    d = pairwise_distance if distance_function is None else distance_function
+    near, far = d(anchor, positive), d(anchor, negative)
+    if swap:
+        far = minimum(far, d(positive, negative))
+    return _reduced(clamp(add(sub(near, far), margin), min=0), reduction)
+
+
+def multi_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    p: int = 1,
+    margin: float = 1.0,
+    weight: Tensor | None = None,
+    *,
+    reduction: str = "mean",
+) -> Tensor:
+    """sum over classes c other than t of max(margin - x[t] + x[c], 0)^p / C: the target class should score highest.
+
+    Shapes: input (B, C), target (B), or (C) with () or (1). p is 1 or 2. weight (C): a factor for the target's class.
+    """
+    name = "multi_margin_loss"
+    _require_reduction(name, reduction)
+    require_tensor(name, "input", input)
+    require_tensor(name, "target", target)
+    _require_constant(name, "weight", weight)
+    if p not in (1, 2):
+        raise ValueError(f"{name}: only p == 1 and p == 2 supported, got {p}")
+    shape, t = input._array.shape, target._array
+    if len(shape) not in (1, 2):
+        raise RuntimeError(f"{name}: expected an input (B, C) or (C), but got shape {shape}")
+    classes = shape[-1]
+    if t.dtype.kind != "i" or (t.shape != shape[:-1] and (len(shape) == 2 or t.size != 1)):
+        raise RuntimeError(
+            f"{name}: target should hold one integer class per input. Expected target size {list(shape[:-1])}, but got "
+            f"{target.dtype.name} of size {list(t.shape)}"
+        )
+    if t.size and not 0 <= t.min() <= t.max() < classes:
+        raise RuntimeError(f"{name}: target out of range: expected 0 .. {classes - 1}, got {t.min()} .. {t.max()}")
+    if weight is not None and weight._array.shape != (classes,):
+        raise RuntimeError(f"{name}: inconsistent weight size, expected {classes} but got {list(weight.shape)}")
+    index = unsqueeze(reshape(target, shape[:-1]), -1)
+    missing = relu(add(sub(input, gather(input, -1, index)), margin))
+    losses = missing if p == 1 else square(missing)
+    if weight is not None:
+        losses = mul(losses, weight[index])
+    others = input._result(input._xp.arange(classes) != index._array)
+    losses = div(sum(where(others, losses, 0), -1), classes)
+    return _reduced(reshape(losses, t.shape), reduction)
+
+
+def multilabel_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+    """sum over labels l and classes c that are no label of max(1 - (x[l] - x[c]), 0) / C.
+
+    Shapes: input and target (B, C) or (C). The labels are the entries of a row of target before the first -1.
+    """
+    name = "multilabel_margin_loss"
+    _require_reduction(name, reduction)
+    require_tensor(name, "input", input)
+    require_tensor(name, "target", target)
+    xp, x, t = input._xp, input._array, target._array
+    if x.ndim not in (1, 2):
+        raise RuntimeError(f"{name}: expected an input (B, C) or (C), but got shape {x.shape}")
+    if t.shape != x.shape or t.dtype.kind != "i":
+        raise RuntimeError(
+            f"{name}: inconsistent target size: expected integers of the input's shape {x.shape}, got "
+            f"{target.dtype.name} of shape {t.shape}"
+        )
+    if t.size and not -1 <= t.min() <= t.max() < x.shape[-1]:
+        raise RuntimeError(
+            f"{name}: 'target' is out of range: expected -1 .. {x.shape[-1] - 1}, got {t.min()}, {t.max()}"
+        )
+    counts = xp.logical_and.accumulate(t >= 0, axis=-1)  # which entries are labels
+    labels = xp.where(counts, t, 0)
+    is_label = ((labels[..., None] == xp.arange(x.shape[-1])) & counts[..., None]).any(axis=-2)
+    scores = gather(input, -1, input._result(labels))
+    missing = relu(sub(1, sub(unsqueeze(scores, -1), unsqueeze(input, -2))))
+    pairs = input._result(counts[..., None] & ~is_label[..., None, :])
+    return _reduced(div(sum(where(pairs, missing, 0), (-2, -1)), x.shape[-1]), reduction)
+
+
+def multilabel_soft_margin_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
+) -> Tensor:
+    """The mean over the last dimension of -(t log(s) + (1 - t) log(1 - s)) with s = sigmoid(x): each label by itself.
+
+    Shapes: input and target (..., C) -> (...). weight: a factor per class, which is broadcast.
+    """
+    _require_reduction("multilabel_soft_margin_loss", reduction)
+    require_tensor("multilabel_soft_margin_loss", "input", input)
+    require_tensor("multilabel_soft_margin_loss", "target", target)
+    losses = neg(add(mul(target, logsigmoid(input)), mul(sub(1, target), logsigmoid(neg(input)))))
+    if weight is not None:
+        losses = mul(losses, weight)
+    return _reduced(mean(losses, -1), reduction)

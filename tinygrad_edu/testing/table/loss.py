@@ -230,28 +230,217 @@ def _kl_div_errors(rng):
     ]
 
 
-def _cosine_similarity(rng):
-    n = rng.standard_normal
-    zero = np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]])
+def _signs(rng, *shape):
+    return np.where(rng.random(shape) < 0.5, 1.0, -1.0)
+
+
+def _poisson_nll(rng):
+    n, counts = rng.standard_normal, lambda *shape: rng.integers(0, 6, shape).astype(float)
     return [
-        Sample(n((3, 4)), n((3, 4))),
-        Sample(n((2, 3, 4)), n((2, 3, 4)), dim=-1),
-        Sample(n((5, 2, 3)), n((2, 3)), dim=-1),
-        Sample(n(4), n(4), dim=0),
-        Sample(n((3, 1)), n((1, 4))),
-        Sample(n((0, 3)), n((0, 3))),
-        Sample(n((4, 3)).T, n((6, 4))[::2]),
-        Sample(zero, n((2, 3)), eps=1e-3),  # a vector without a direction
-        Sample(n((3, 4)) * 1e-3, n((3, 4)) * 1e3),
+        *(Sample(n((3, 4)), counts(3, 4), reduction=r) for r in REDUCTIONS),
+        *(Sample(n((3, 4)), Constant(counts(3, 4)), full=True, reduction=r) for r in REDUCTIONS),
+        Sample(rng.random((3, 4)) + 0.1, Constant(counts(3, 4)), False, True),
+        Sample(rng.random((3, 4)), counts(3, 4), log_input=False, eps=0.1),
+        Sample(n((3, 4)), rng.random((3, 4)) * 4 + 1.1, full=True),  # targets that learn
+        Sample(n((2, 1)), counts(3), reduction="none"),
+        Sample(n((4, 3)).T, Constant(rng.integers(0, 6, (6, 4))[::2])),
+        Sample(np.asarray(n()), np.asarray(2.0)),
+        Sample(n((0, 3)), counts(0, 3), reduction="sum"),
     ]
 
 
-def _cosine_similarity_errors(rng):
+def _pair_shape_errors(rng):
     n = rng.standard_normal
     return [
-        ErrorSample(n(3), n(3), error=IndexError, match=r"\[-1, 0\], but got 1"),
-        ErrorSample(n((2, 3)), n((3, 4)), error=RuntimeError, match="broadcast"),
-        ErrorSample(np.ones((2, 3), int), np.ones((2, 3), int), error=RuntimeError, match="floating dtype, got int64"),
+        ErrorSample(n((2, 3)), n((2, 4)), error=RuntimeError, match="must match"),
+        ErrorSample(n(3), n(3), reduction="avg", error=ValueError, match="avg is not a valid value"),
+        ErrorSample([1.0], n(3), error=TypeError, match="'input' must be Tensor"),
+    ]
+
+
+def _gaussian_nll(rng):
+    n = rng.standard_normal
+    x, t, v = n((3, 4)), n((3, 4)), rng.random((3, 4)) + 0.1
+    return [
+        *(Sample(x, t, v, reduction=r) for r in REDUCTIONS),
+        *(Sample(x, t, v, full=True, reduction=r) for r in REDUCTIONS),
+        Sample(x, t, v[:, 0]),  # one variance for all
+        Sample(x, t, v[:, :1], reduction="none"),
+        Sample(x, n(4), v),
+        Sample(x, t, 0.7),
+        Sample(n((4, 3)).T, n((6, 4))[::2], v),
+        Sample(n(3), n(3), v[0, :3]),
+    ]
+
+
+def _gaussian_nll_errors(rng):
+    n = rng.standard_normal
+    x, v = n((3, 4)), rng.random((3, 4))
+    return [
+        ErrorSample(x, x, -v, error=ValueError, match="negative entry/entries, such as -0"),
+        ErrorSample(x, x, -1.0, error=ValueError, match="negative"),
+        ErrorSample(x, x, v[0], error=ValueError, match=r"incorrect size, \(4,\) for an input of shape \(3, 4\)"),
+        ErrorSample(x, x, v, reduction="avg", error=ValueError, match="avg is not"),
+    ]
+
+
+def _soft_margin(rng):
+    n = rng.standard_normal
+    return [
+        *(Sample(n((3, 4)) * 3, Constant(_signs(rng, 3, 4)), reduction=r) for r in REDUCTIONS),
+        Sample(n((3, 4)), Constant(n((3, 4)))),
+        Sample(n((2, 3)), Constant(_signs(rng, 3))),
+        Sample(n((4, 3)).T, Constant(_signs(rng, 6, 4)[::2])),
+        Sample(np.asarray(n()), Constant(np.asarray(-1.0))),
+        Sample(n(4), np.array([1, -1, -1, 1])),
+    ]
+
+
+def _hinge_embedding(rng):
+    n = rng.standard_normal
+    return [
+        *(Sample(n((3, 4)), Constant(_signs(rng, 3, 4)), reduction=r) for r in REDUCTIONS),
+        Sample(n((3, 4)), np.where(rng.random((3, 4)) < 0.5, 1, -1), 0.3),
+        Sample(n(5), np.array([1, -1, 0, 0, 2]), margin=2.0, reduction="none"),  # 0 is both, 2 the first
+        Sample(np.array([1.0, 1.0, 0.5]), np.array([-1, 1, -1]), reduction="none"),  # on a corner
+        Sample(n((2, 1)), np.array([1, -1, 1])),
+        Sample(n((4, 3)).T, Constant(_signs(rng, 6, 4)[::2])),
+        Sample(np.asarray(n()), np.asarray(-1)),
+    ]
+
+
+def _cosine_embedding(rng):
+    n, t = rng.standard_normal, np.array([1, -1, 1, -1, 0])
+    return [
+        *(Sample(n((5, 4)), n((5, 4)), t, reduction=r) for r in REDUCTIONS),
+        *(Sample(n((5, 4)), n((5, 4)), t, 0.3, reduction=r) for r in REDUCTIONS),
+        Sample(n(4), n(4), np.array(1)),
+        Sample(n(4), n(4), np.array(-1), margin=-0.5),
+        Sample(Constant(np.zeros((2, 3))), n((2, 3)), np.array([1, -1]), reduction="none"),  # without a direction
+        Sample(n((4, 5)).T, n((10, 4))[::2], Constant(t.astype(float))),
+        Sample(n((1, 4)), n((5, 4)), t),
+    ]
+
+
+def _cosine_embedding_errors(rng):
+    n, t = rng.standard_normal, np.array([1, -1, 1])
+    return [
+        ErrorSample(n((3, 4)), n((3, 4)), np.array(1), error=RuntimeError, match=r"\(3, 4\) and \(\)"),
+        ErrorSample(n(4), n(4), t, error=RuntimeError, match=r"\(4,\) and \(3,\)"),
+        ErrorSample(n((3, 4)), n(4), t, error=RuntimeError, match=r"shapes \(3, 4\), \(4,\)"),
+        ErrorSample(n((3, 4)), n((3, 4)), t[:2], error=RuntimeError, match="must match"),
+        ErrorSample(n((3, 4)), n((3, 4)), t, reduction="avg", error=ValueError, match="avg is not"),
+    ]
+
+
+def _margin_ranking(rng):
+    n = rng.standard_normal
+    return [
+        *(Sample(n((3, 4)), n((3, 4)), Constant(_signs(rng, 3, 4)), reduction=r) for r in REDUCTIONS),
+        Sample(n((3, 4)), n((3, 4)), _signs(rng, 3, 4), 0.5),
+        Sample(n((2, 1)), n((1, 3)), Constant(_signs(rng, 2, 3)), margin=0.1, reduction="none"),
+        Sample(np.array([1.0, 2.0]), np.array([1.0, 1.0]), np.array([1, -1])),  # equal
+        Sample(n((4, 3)).T, n((6, 4))[::2], Constant(_signs(rng, 3, 4))),
+        Sample(np.asarray(n()), np.asarray(n()), np.asarray(1)),
+    ]
+
+
+def _margin_ranking_errors(rng):
+    n = rng.standard_normal
+    return [
+        ErrorSample(n(3), n((3, 1)), n(3), error=RuntimeError, match="same number of dimensions"),
+        ErrorSample(n(3), n(4), n(3), error=RuntimeError, match="must match"),
+        ErrorSample(n(3), n(3), n(3), reduction="avg", error=ValueError, match="avg is not"),
+    ]
+
+
+def _triplets(rng, **options):
+    n = rng.standard_normal
+    a = n((3, 4))
+    return [
+        *(Sample(a, n((3, 4)), n((3, 4)), reduction=r, **options) for r in REDUCTIONS),
+        Sample(a, n((3, 4)), n((3, 4)), swap=True, margin=0.5, **options),
+        Sample(n((4, 3)).T, n((6, 4))[::2], n((3, 4)), swap=True, reduction="none", **options),
+        Sample(a, a, n((3, 4)), margin=3.0, **options),
+        Sample(n(4), n(4), n(4), **options),
+        Sample(n((2, 3, 4)), n((1, 3, 4)), n((2, 1, 4)), margin=3.0, reduction="none", **options),
+    ]
+
+
+def _triplet_errors(rng):
+    n = rng.standard_normal
+    x = n((3, 4))
+    return [
+        ErrorSample(x, x, x, margin=0, error=ValueError, match="greater than 0, got 0"),
+        ErrorSample(x, x, n((3, 5)), error=RuntimeError, match="must match"),
+        ErrorSample(x, x, x, reduction="avg", error=ValueError, match="avg is not"),
+    ]
+
+
+def _multi_margin(rng):
+    n, t = rng.standard_normal, np.array([0, 3, 1, 3, 2])
+    w = Constant(rng.random(4))
+    return [
+        *(Sample(n((5, 4)), t, reduction=r) for r in REDUCTIONS),
+        *(Sample(n((5, 4)), t, 2, 0.5, w, reduction=r) for r in REDUCTIONS),
+        Sample(n((5, 4)), t, weight=w),
+        Sample(n(4), np.array(2), reduction="none"),
+        Sample(n(4), np.array([2]), reduction="none"),
+        Sample(n((4, 5)).T, np.repeat(t, 2)[::2], p=2),
+        Sample(np.array([[1.0, 0.0, 2.0]]), np.array([0]), margin=1.0, reduction="none"),  # on a corner
+        Sample(n((5, 1)), np.zeros(5, int)),
+    ]
+
+
+def _multi_margin_errors(rng):
+    n, t = rng.standard_normal, np.array([0, 1, 3])
+    return [
+        ErrorSample(
+            n((3, 4)), np.array([0, 1, 4]), error=RuntimeError, match="out of range: expected 0 .. 3, got 0 .. 4"
+        ),
+        ErrorSample(n((3, 4)), t, p=3, error=ValueError, match="got 3"),
+        ErrorSample(n((3, 4)), t, weight=Constant(n(3)), error=RuntimeError, match=r"expected 4 but got \[3\]"),
+        ErrorSample(n((3, 4)), t[:2], error=RuntimeError, match=r"size \[3\], but got int64 of size \[2\]"),
+        ErrorSample(n((3, 4)), n(3), error=RuntimeError, match="float64"),
+        ErrorSample(n((3, 4, 2)), t, error=RuntimeError, match=r"\(B, C\) or \(C\)"),
+        ErrorSample(n((3, 4)), t, weight=n(4), error=RuntimeError, match="weight.detach"),
+        ErrorSample(n((3, 4)), t, reduction="avg", error=ValueError, match="avg is not"),
+    ]
+
+
+def _multilabel_margin(rng):
+    n = rng.standard_normal
+    t = np.array([[0, -1, 1, 2], [1, 2, -1, 0], [-1, 0, 0, 0], [3, 1, 2, 0], [1, 1, -1, -1]])
+    return [
+        *(Sample(n((5, 4)), t, reduction=r) for r in REDUCTIONS),
+        Sample(n(4), t[1], reduction="none"),
+        Sample(n((4, 5)).T, np.repeat(t, 2, axis=0)[::2]),
+        Sample(np.array([1.0, 2.0, 0.0]), np.array([0, -1, 0])),  # on a corner
+    ]
+
+
+def _multilabel_margin_errors(rng):
+    n, t = rng.standard_normal, np.zeros((3, 4), int)
+    return [
+        ErrorSample(n((3, 4)), t[:, :3], error=RuntimeError, match=r"shape \(3, 4\), got int64 of shape \(3, 3\)"),
+        ErrorSample(n((3, 4)), t + 4, error=RuntimeError, match="expected -1 .. 3, got 4, 4"),
+        ErrorSample(n((3, 4)), t - 2, error=RuntimeError, match="got -2, -2"),
+        ErrorSample(n((3, 4)), t.astype(float), error=RuntimeError, match="got float64"),
+        ErrorSample(n((2, 3, 4)), np.zeros((2, 3, 4), int), error=RuntimeError, match=r"\(B, C\) or \(C\)"),
+        ErrorSample(n((3, 4)), t, reduction="avg", error=ValueError, match="avg is not"),
+    ]
+
+
+def _multilabel_soft_margin(rng):
+    n, t = rng.standard_normal, rng.integers(0, 2, (3, 4))
+    return [
+        *(Sample(n((3, 4)) * 3, t, reduction=r) for r in REDUCTIONS),
+        *(Sample(n((3, 4)), rng.random((3, 4)), rng.random(4), reduction=r) for r in REDUCTIONS),
+        Sample(n((3, 4)), t, weight=Constant(rng.random((3, 1)))),
+        Sample(n(4), t[0], reduction="none"),
+        Sample(n((2, 3, 4)), rng.random((2, 3, 4)), reduction="none"),
+        Sample(n((4, 3)).T, rng.integers(0, 2, (6, 4))[::2]),
+        Sample(np.array([200.0, -200.0]), np.array([0.0, 1.0])),
     ]
 
 
@@ -267,5 +456,48 @@ RECORDS = [
         "nn.functional.binary_cross_entropy_with_logits", _bce_with_logits, _bce_with_logits_errors, kind="reduction"
     ),
     OpRecord("nn.functional.kl_div", _kl_div, _kl_div_errors, kind="reduction"),
-    OpRecord("nn.functional.cosine_similarity", _cosine_similarity, _cosine_similarity_errors, kind="reduction"),
+    OpRecord("nn.functional.poisson_nll_loss", _poisson_nll, _pair_shape_errors, kind="reduction"),
+    OpRecord("nn.functional.gaussian_nll_loss", _gaussian_nll, _gaussian_nll_errors, kind="reduction"),
+    OpRecord(
+        "nn.functional.gaussian_nll_loss",
+        lambda rng: [Sample(rng.random((3, 4)), rng.random((3, 4)), rng.random((3, 4)) * 0.2, eps=0.1)],
+        kind="reduction",
+        gradcheck=False,
+        note="a variance that is raised to eps keeps its gradient",
+    ),
+    OpRecord(
+        "nn.functional.soft_margin_loss",
+        _soft_margin,
+        lambda rng: [
+            *(
+                ErrorSample(*e.args[:1], *map(Constant, e.args[1:]), error=e.error, match=e.match, **e.kwargs)
+                for e in _pair_shape_errors(rng)
+            ),
+            ErrorSample(np.ones(3), np.ones(3), error=RuntimeError, match="target.detach"),
+        ],
+        kind="reduction",
+    ),
+    OpRecord("nn.functional.hinge_embedding_loss", _hinge_embedding, _pair_shape_errors, kind="reduction"),
+    OpRecord("nn.functional.cosine_embedding_loss", _cosine_embedding, _cosine_embedding_errors, kind="reduction"),
+    OpRecord("nn.functional.margin_ranking_loss", _margin_ranking, _margin_ranking_errors, kind="reduction"),
+    OpRecord(
+        "nn.functional.triplet_margin_loss",
+        lambda rng: [*_triplets(rng), *_triplets(rng, p=1.0, eps=0.1)],
+        lambda rng: [
+            *_triplet_errors(rng),
+            ErrorSample(np.ones((3, 4)), np.ones(4), np.ones((3, 4)), error=RuntimeError, match=r"\[2, 1, 2\]"),
+        ],
+        kind="reduction",
+    ),
+    OpRecord(
+        "nn.functional.triplet_margin_with_distance_loss",
+        lambda rng: [*_triplets(rng), *_triplets(rng, distance_function=lambda a, b: ((a - b) ** 4).mean(-1))],
+        _triplet_errors,
+        kind="reduction",
+    ),
+    OpRecord("nn.functional.multi_margin_loss", _multi_margin, _multi_margin_errors, kind="reduction"),
+    OpRecord("nn.functional.multilabel_margin_loss", _multilabel_margin, _multilabel_margin_errors, kind="reduction"),
+    OpRecord(
+        "nn.functional.multilabel_soft_margin_loss", _multilabel_soft_margin, _pair_shape_errors, kind="reduction"
+    ),
 ]
