@@ -12,8 +12,10 @@ from . import autograd as autograd
 from . import backends as backends
 from . import cuda as cuda
 from . import data as data
+from . import linalg as linalg
 from . import nn as nn
 from . import optim as optim
+from . import special as special
 from . import utils as utils
 from .amp import autocast as autocast
 from .amp import bfloat16 as bfloat16
@@ -70,6 +72,25 @@ from .functional.activation import selu as selu
 from .functional.activation import sigmoid as sigmoid
 from .functional.activation import tanh as tanh
 from .functional.activation import threshold as threshold
+
+# functional/arrangement.py
+from .functional.arrangement import adjoint as adjoint
+from .functional.arrangement import atleast_1d as atleast_1d
+from .functional.arrangement import atleast_2d as atleast_2d
+from .functional.arrangement import atleast_3d as atleast_3d
+from .functional.arrangement import block_diag as block_diag
+from .functional.arrangement import cartesian_prod as cartesian_prod
+from .functional.arrangement import column_stack as column_stack
+from .functional.arrangement import combinations as combinations
+from .functional.arrangement import diagflat as diagflat
+from .functional.arrangement import dsplit as dsplit
+from .functional.arrangement import dstack as dstack
+from .functional.arrangement import fliplr as fliplr
+from .functional.arrangement import flipud as flipud
+from .functional.arrangement import hsplit as hsplit
+from .functional.arrangement import row_stack as row_stack
+from .functional.arrangement import split_with_sizes as split_with_sizes
+from .functional.arrangement import vsplit as vsplit
 
 # functional/convolution.py
 from .functional.convolution import conv1d as conv1d
@@ -208,6 +229,13 @@ from .functional.linalg import tensordot as tensordot
 from .functional.linalg import trace as trace
 from .functional.linalg import vdot as vdot
 
+# functional/matrices.py
+from .functional.matrices import addbmm as addbmm
+from .functional.matrices import addr as addr
+from .functional.matrices import cross as cross
+from .functional.matrices import ger as ger
+from .functional.matrices import matrix_power as matrix_power
+
 # functional/normalization.py, functional/pooling.py, functional/vision.py
 from .functional.normalization import group_norm as group_norm
 from .functional.normalization import log_softmax as log_softmax
@@ -335,6 +363,25 @@ from .functional.special import sgn as sgn
 from .functional.special import signbit as signbit
 from .functional.special import sinc as sinc
 from .functional.special import xlogy as xlogy
+
+# functional/statistics.py
+from .functional.statistics import bucketize as bucketize
+from .functional.statistics import corrcoef as corrcoef
+from .functional.statistics import cov as cov
+from .functional.statistics import cummax as cummax
+from .functional.statistics import cummin as cummin
+from .functional.statistics import cumulative_trapezoid as cumulative_trapezoid
+from .functional.statistics import diff as diff
+from .functional.statistics import dist as dist
+from .functional.statistics import histc as histc
+from .functional.statistics import nanmean as nanmean
+from .functional.statistics import nanmedian as nanmedian
+from .functional.statistics import nanquantile as nanquantile
+from .functional.statistics import quantile as quantile
+from .functional.statistics import trapezoid as trapezoid
+from .functional.statistics import trapz as trapz
+
+# functional/vision.py
 from .functional.vision import pixel_shuffle as pixel_shuffle
 from .functional.vision import pixel_unshuffle as pixel_unshuffle
 

@@ -83,7 +83,7 @@ def get_default_device() -> Device:
     return as_device(None)
 
 
-_PROFILES = {
+_PROFILES: dict[str, dict[str, Any]] = {
     "default": {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 100},
     "short": {"precision": 2, "threshold": 1000, "edgeitems": 2, "linewidth": 100},
     "full": {"precision": 4, "threshold": float("inf"), "edgeitems": 3, "linewidth": 100},

@@ -20,7 +20,20 @@ from .autograd.grad import backward
 from .autograd.modes import enable_grad, no_grad, state
 from .backend import dtypes
 from .backend.device import Device, address, array_module, as_device, of_array, quiet
-from .functional import activation, arguments, elementwise, indexing, linalg, normalization, reduction, sorting, special
+from .functional import (
+    activation,
+    arguments,
+    arrangement,
+    elementwise,
+    indexing,
+    linalg,
+    matrices,
+    normalization,
+    reduction,
+    sorting,
+    special,
+    statistics,
+)
 from .functional import shape as shapes
 from .mirror import Mirror
 
@@ -828,6 +841,18 @@ class Tensor:
     fmax, fmin, float_power, ldexp = special.fmax, special.fmin, special.float_power, special.ldexp
     gcd, lcm, conj = special.gcd, special.lcm, special.conj
     bitwise_left_shift, bitwise_right_shift = special.bitwise_left_shift, special.bitwise_right_shift
+    # functional/arrangement.py
+    hsplit, vsplit, dsplit = arrangement.hsplit, arrangement.vsplit, arrangement.dsplit
+    split_with_sizes, fliplr, flipud = arrangement.split_with_sizes, arrangement.fliplr, arrangement.flipud
+    adjoint, diagflat = arrangement.adjoint, arrangement.diagflat
+    # functional/statistics.py
+    nanmean, nanmedian = statistics.nanmean, statistics.nanmedian
+    quantile, nanquantile = statistics.quantile, statistics.nanquantile
+    cummax, cummin, diff, histc = statistics.cummax, statistics.cummin, statistics.diff, statistics.histc
+    cov, corrcoef, dist = statistics.cov, statistics.corrcoef, statistics.dist
+    # functional/matrices.py
+    addbmm, addr, ger = matrices.addbmm, matrices.addr, matrices.ger
+    matrix_power, cross = matrices.matrix_power, matrices.cross
     # functional/activation.py
     relu, sigmoid, tanh = activation.relu, activation.sigmoid, activation.tanh
     hardshrink, prelu = activation.hardshrink, activation.prelu
@@ -891,6 +916,8 @@ class Tensor:
     bitwise_and_, bitwise_or_ = in_place(bitwise_and), in_place(bitwise_or)
     bitwise_xor_, bitwise_not_ = in_place(bitwise_xor), in_place(bitwise_not)
     cumsum_, cumprod_ = in_place(cumsum), in_place(cumprod)
+    addbmm_, addr_, addmm_, addmv_ = in_place(addbmm), in_place(addr), in_place(addmm), in_place(addmv)
+    baddbmm_ = in_place(baddbmm)
     acosh_, asinh_, atanh_ = in_place(acosh), in_place(asinh), in_place(atanh)
     deg2rad_, rad2deg_, hypot_, sinc_ = in_place(deg2rad), in_place(rad2deg), in_place(hypot), in_place(sinc)
     xlogy_, logit_, frac_, sgn_ = in_place(xlogy), in_place(logit), in_place(frac), in_place(sgn)
