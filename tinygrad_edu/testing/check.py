@@ -18,7 +18,7 @@ from ..tensor import Tensor
 from .compare import difference
 from .diagnosis import Arrays, Setting, diagnose, numerical_gradient
 from .draws import Draws
-from .gradcheck import GradcheckError, UnsuitableInput, worst_share
+from .gradcheck import GradcheckError, UnsuitableInput, WrongGradient, worst_share
 from .op_table import TOLERANCE
 from .outcome import ulps
 
@@ -266,8 +266,11 @@ def wrong_gradients(
             result.failures.append(Failure(str(error)))
             return
         result.facts.append(f"no gradcheck: {error}")
-    except GradcheckError as error:
+    except WrongGradient as error:
         complaint = str(error)
+    except GradcheckError as error:
+        result.failures.append(Failure(str(error)))
+        return
     except RuntimeError as error:
         complaint, raw = str(error), function.raw_gradients(leaves, cotangents)
         if raw is None:

@@ -200,7 +200,7 @@ def _factor(factor: float, setting: Setting, right: Any) -> str:
             named[math.sqrt(n)] = f"sqrt({n}), {n} being the size of axis {axis}"
             named[float(n)] = f"{n}, the size of axis {axis}"
         named[float(x.size)] = f"{x.size}, the number of elements"
-    named[2.0] = "2" if "the size" not in named.get(2.0, "") else "2 (which is also the size of an axis)"
+    named[2.0] = "2" if not named.get(2.0, "").startswith("2,") else "2 (which is also the size of an axis)"
     named |= {math.log(2): "ln 2", math.log(10): "ln 10", math.pi: "pi", math.sqrt(2): "sqrt(2)"}
     named |= {math.sqrt(math.pi): "sqrt(pi)", math.sqrt(2 * math.pi): "sqrt(2 pi)"}
     named |= {2 / math.sqrt(math.pi): "2 / sqrt(pi)", math.sqrt(2 / math.pi): "sqrt(2 / pi)"}

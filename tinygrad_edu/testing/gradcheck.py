@@ -20,6 +20,10 @@ class GradcheckError(RuntimeError):
     """The gradients of a function are wrong, or the function is not one whose gradients can be checked."""
 
 
+class WrongGradient(GradcheckError):
+    """Backward gives another gradient than finite differences."""
+
+
 class UnsuitableInput(GradcheckError):
     """Finite differences say nothing here: a value or slope is not finite, a step is lost, or elements share memory."""
 
@@ -326,7 +330,7 @@ class _Check:
         kink = ""
         if abs(right[j, i] - left[j, i]) > allowed[j, i]:
             kink = f"; the slope is {left[j, i]:.10g} to the left and {right[j, i]:.10g} to the right: a kink or a jump"
-        raise GradcheckError(
+        raise WrongGradient(
             f"gradcheck of {self.name}: wrong gradient for {place}. {int((excess > 0).sum())} of {excess.size} entries "
             f"of the Jacobian of output {k} differ; worst: {place}{_index(int(i), x.shape)}, "
             f"output {k}{_index(int(j), self.outputs[k].shape)}: {_both(analytical[j, i], central[j, i])}; allowed: "
@@ -347,7 +351,7 @@ class _Check:
             self.share = max(self.share, share)
             if share > 1:
                 index, slope = self._worst_element(x, cotangents, gradient)
-                raise GradcheckError(
+                raise WrongGradient(
                     f"gradcheck of {self.name}: wrong gradient for {place}. Along a random direction: "
                     f"{_both(analytical, numerical)}; allowed: atol {self.atol:g} + rtol {self.rtol:g}. For a random "
                     f"cotangent the worst element is {place}{list(index)}: {_both(gradient[index], slope)}"
