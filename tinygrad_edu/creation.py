@@ -11,7 +11,7 @@ import numpy as np
 
 from .backend import dtypes
 from .backend.device import array_module, as_device
-from .functional.arguments import Number, cast, sizes
+from .functional.arguments import Number, cast, require_tensor, sizes
 from .tensor import Tensor, made
 
 
@@ -192,6 +192,58 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, 
     return made(xp.eye(n, m, dtype=d.dtype), requires_grad)
 
 
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, device: Any = None) -> Tensor:
+    """The indices (2, N) of the elements of a (row, col) matrix on and below a diagonal, row by row."""
+    return _triangle(np.tril_indices, "tril_indices", row, col, offset, dtype, device)
+
+
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, device: Any = None) -> Tensor:
+    """The indices (2, N) of the elements of a (row, col) matrix on and above a diagonal, row by row."""
+    return _triangle(np.triu_indices, "triu_indices", row, col, offset, dtype, device)
+
+
+def _triangle(find: Any, name: str, row: int, col: int, offset: int, dtype: Any, device: Any) -> Tensor:
+    if row < 0 or col < 0:
+        raise RuntimeError(f"{name}: row and col must be non-negative, got {row} and {col}")
+    as_device(device)
+    return made(np.stack(find(row, offset, col)).astype(dtypes.as_dtype(dtype).dtype))
+
+
+def scalar_tensor(s: Number, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A 0-d tensor of a number, in the default floating dtype unless one is given."""
+    return full((), s, dtype=dtypes.get_default_dtype() if dtype is None else dtype, requires_grad=requires_grad)
+
+
+def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+    """A vector that shares the memory of a buffer such as a bytearray: `count` elements from byte `offset` on.
+
+    ValueError: an empty buffer, an offset or length that does not fit.
+    """
+    return made(np.frombuffer(buffer, dtypes.as_dtype(dtype).dtype, count, offset), requires_grad)
+
+
+def _of_type(dtype: dtypes.dtype, name: str) -> Any:
+    def constructor(*data: Any) -> Tensor:
+        return Tensor(*data, dtype=dtype)
+
+    constructor.__name__ = constructor.__qualname__ = name
+    constructor.__doc__ = f"`Tensor(...)` of dtype {dtype.name}: of data, or of a shape given as integers."
+    return constructor
+
+
+# PyTorch's old constructors, which course notebooks still use.
+FloatTensor, DoubleTensor, HalfTensor = (
+    _of_type(dtypes.float32, "FloatTensor"), _of_type(dtypes.float64, "DoubleTensor"),
+    _of_type(dtypes.float16, "HalfTensor"),
+)  # fmt: skip
+LongTensor, IntTensor, ShortTensor = (
+    _of_type(dtypes.int64, "LongTensor"), _of_type(dtypes.int32, "IntTensor"), _of_type(dtypes.int16, "ShortTensor")
+)  # fmt: skip
+CharTensor, ByteTensor, BoolTensor = (
+    _of_type(dtypes.int8, "CharTensor"), _of_type(dtypes.uint8, "ByteTensor"), _of_type(dtypes.bool_, "BoolTensor")
+)  # fmt: skip
+
+
 def is_tensor(obj: Any) -> bool:
     """Whether obj is a Tensor."""
     return isinstance(obj, Tensor)
@@ -200,3 +252,46 @@ def is_tensor(obj: Any) -> bool:
 def numel(input: Tensor) -> int:
     """The number of elements."""
     return input.numel()
+
+
+def is_floating_point(input: Tensor) -> bool:
+    """Whether the tensor holds floating numbers."""
+    require_tensor("is_floating_point", "input", input)
+    return input.is_floating_point()
+
+
+def is_complex(input: Tensor) -> bool:
+    """False: numbers here are real."""
+    require_tensor("is_complex", "input", input)
+    return False
+
+
+def is_nonzero(input: Tensor) -> bool:
+    """Whether the one element of the tensor is not zero. RuntimeError: not exactly one element."""
+    require_tensor("is_nonzero", "input", input)
+    return bool(input)
+
+
+def result_type(tensor1: Any, tensor2: Any) -> dtypes.dtype:
+    """The dtype that an operation on these two, tensors or numbers, computes in."""
+    return dtypes.result_type(*(getattr(x, "_array", x) for x in (tensor1, tensor2)))
+
+
+def can_cast(from_: Any, to: Any) -> bool:
+    """Whether a conversion stays within its kind: not from floating numbers to integers, nor from those to bool."""
+    return dtypes.as_dtype(from_).category <= dtypes.as_dtype(to).category
+
+
+def typename(obj: Any) -> str:
+    """The name of an object's type, a tensor's with its dtype: "tinygrad_edu.FloatTensor"."""
+    if isinstance(obj, Tensor):
+        return f"tinygrad_edu.{_OLD_NAMES[obj.dtype]}"
+    kind = obj if isinstance(obj, type) else type(obj)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+_OLD_NAMES = {
+    dtypes.float32: "FloatTensor", dtypes.float64: "DoubleTensor", dtypes.float16: "HalfTensor",
+    dtypes.int64: "LongTensor", dtypes.int32: "IntTensor", dtypes.int16: "ShortTensor", dtypes.int8: "CharTensor",
+    dtypes.uint8: "ByteTensor", dtypes.bool_: "BoolTensor",
+}  # fmt: skip

@@ -270,6 +270,34 @@ class Tensor:
     def is_floating_point(self) -> bool:
         return self._array.dtype.kind == "f"
 
+    def is_complex(self) -> bool:
+        """False: numbers here are real."""
+        return False
+
+    def is_signed(self) -> bool:
+        """Whether the dtype has negative numbers."""
+        return self._array.dtype.kind in "if"
+
+    def is_nonzero(self) -> bool:
+        """Whether the one element is not zero. RuntimeError: not exactly one element."""
+        return bool(self)
+
+    def data_ptr(self) -> int:
+        """The address in memory of the first element."""
+        return address(self._array)
+
+    def get_device(self) -> int:
+        """The index of the GPU, -1 on the CPU."""
+        return -1
+
+    def pin_memory(self) -> Tensor:
+        """This tensor: without a GPU there is nothing to pin it for."""
+        return self
+
+    @property
+    def is_cpu(self) -> bool:
+        return self.device.type == "cpu"
+
     @property
     def is_cuda(self) -> bool:
         return self.device.type == "cuda"
@@ -334,7 +362,7 @@ class Tensor:
     def _text(self, name: str) -> str:
         """The numbers (the corners of a large tensor) and what else a reader needs to know."""
         array, how = self._array, PRINTING
-        scientific = {"float_kind": lambda x: f"{x:.{how['precision']}e}"} if how["sci_mode"] else None
+        scientific: Any = {"float_kind": lambda x: f"{x:.{how['precision']}e}"} if how["sci_mode"] else None
         numbers = np.array2string(
             array, separator=", ", prefix=f"{name}(", precision=how["precision"], threshold=how["threshold"],
             edgeitems=how["edgeitems"], max_line_width=how["linewidth"], formatter=scientific,
@@ -415,6 +443,10 @@ class Tensor:
     def short(self) -> Tensor:
         """This tensor as int16."""
         return self.to(dtypes.int16)
+
+    def char(self) -> Tensor:
+        """This tensor as int8."""
+        return self.to(dtypes.int8)
 
     def byte(self) -> Tensor:
         """This tensor as uint8."""
@@ -716,6 +748,18 @@ class Tensor:
             raise NotImplementedError(f"{name}: expected a floating tensor, this one is {self.dtype}")
         self._array[...] = draw(stream_of(generator), self._array)
         return self._changed()
+
+    def multinomial(self, num_samples: int, replacement: bool = False, *, generator: Any = None) -> Tensor:
+        """Indices drawn with these probabilities; see `multinomial`."""
+        from .random import multinomial
+
+        return multinomial(self, num_samples, replacement, generator=generator)
+
+    def bernoulli(self, *, generator: Any = None) -> Tensor:
+        """1 with the probability that each element gives, else 0; see `bernoulli`."""
+        from .random import bernoulli
+
+        return bernoulli(self, generator=generator)
 
     def detach_(self) -> Tensor:
         """Cut this tensor from its history."""

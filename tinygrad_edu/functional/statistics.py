@@ -244,7 +244,7 @@ def cov(
         total = sum(w)
         centred = sub(x, div(sum(mul(x, w), 1, keepdim=True), total))
         weighted = mul(centred, w)
-        lost = div(sum(mul(w, aweights)), total) if aweights is not None else 1  # type: ignore[arg-type]
+        lost = div(sum(mul(w, aweights)), total) if aweights is not None else 1
         norm_factor = sub(total, mul(lost, correction) if is_tensor(lost) else correction)
     least = clamp(norm_factor, min=0) if is_tensor(norm_factor) else max(norm_factor, 0)
     found = div(matmul(weighted, transpose(centred, 0, 1)), least)
