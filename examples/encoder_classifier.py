@@ -3,12 +3,13 @@
     python examples/encoder_classifier.py
     python examples/encoder_classifier.py --n-layer 1 --steps 500
 
-The encoder is that of Vaswani et al. 2017, "Attention is all you need": each part is added to the stream, and the sum is
-normalised after it (post-norm). Positions are learned. Words that fill up short sentences of a batch are masked: no
+The encoder is that of Vaswani et al. 2017, "Attention is all you need": each part is added to the stream, and the sum
+is normalised after it (post-norm). Positions are learned. Words that fill up short sentences of a batch are masked: no
 word looks at them, and they are left out of the mean that is judged. The data, the training loop and the rule which
 weights are kept are those of text_classifier.py.
 
-Measured: MEASURED
+Measured: 1,000 steps take about two minutes on one busy core; 75.3% of the test sentences are judged rightly, with a
+loss of 0.5399 (dev: 73.6%, 0.5283). Later weights judge up to 76.9% of dev rightly, but are too sure of it.
 """
 
 import sys
@@ -25,7 +26,7 @@ from tinygrad_edu import nn
 
 @dataclass
 class Options(text_classifier.Options):
-    steps: int = 600
+    steps: int = 1000
     learning_rate: float = 1e-3
     batch_size: int = 64
     embedding_dimension: int = 64

@@ -3,9 +3,9 @@
     python examples/finetune_polish.py
     python examples/finetune_polish.py --steps 5000 --n-embd 128
 
-A small GPT reads Sienkiewicz's novel Potop letter by letter. Mickiewicz's poem Pan Tadeusz has a few characters that the
-novel lacks: each gets a number after the old ones and a new row of the embedding, and all other weights stay. Then the
-model is trained on the poem. Beside it, a model that never saw the novel is trained on the poem for as many steps.
+A small GPT reads Sienkiewicz's novel Potop letter by letter. Mickiewicz's poem Pan Tadeusz has a few characters that
+the novel lacks: each gets a number after the old ones and a new row of the embedding, and all other weights stay. Then
+the model is trained on the poem. Beside it, a model that never saw the novel is trained on the poem for as many steps.
 
 Measured: MEASURED
 """

@@ -7,7 +7,15 @@ bigram: the next letter from the last one alone. one-head: the letter looks back
 smaller heads look side by side. blocks: attention and a feed-forward network, each added to the stream and normalised
 before (pre-norm), several times over. Source: Vaswani et al. 2017; Radford et al. 2019 for the order of the norms.
 
-MEASURED
+Measured, 3,000 steps each, in windows of 32 letters:
+
+    stage       parameters  validation loss  on one busy core
+    bigram           4,225           2.4884              10 s
+    one-head        22,721           2.3616              35 s
+    many-heads      26,881           2.1621              30 s
+    blocks         159,937           1.8378             140 s
+
+A guess at random among the 65 characters loses 4.1744.
 """
 
 import sys

@@ -3,9 +3,9 @@
     python examples/text_classifier.py
     python examples/text_classifier.py --steps 1000 --embedding-dimension 16
 
-The sentence polarity data: 5,331 sentences of each kind (Pang and Lee 2005, "Seeing stars"). The order of words plays no
-part. Sentences are shuffled and split: eight tenths to train on, one tenth (dev) that says when to stop, and one tenth
-(test). The weights that are kept are those with the lowest loss on dev.
+The sentence polarity data: 5,331 sentences of each kind (Pang and Lee 2005, "Seeing stars"). The order of words plays
+no part. Sentences are shuffled and split: eight tenths to train on, one tenth (dev) that says when to stop, and one
+tenth (test). The weights that are kept are those with the lowest loss on dev.
 
 Measured: 1,500 steps take about 9 s on one core; 74.3% of the test sentences are judged rightly, with a loss of 0.5129
 (dev: 74.4%, 0.4863). A guess at random is right for half of them, and loses 0.6931.

@@ -1,0 +1,3 @@
+"""PyTorch's place for what stands in `tinygrad_edu.data.sampler`."""
+
+from ...data.sampler import *  # noqa: F403
