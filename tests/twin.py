@@ -56,7 +56,7 @@ def close(got: Any, expected: Any, dtype: str, what: str = "") -> None:
         np.testing.assert_allclose(got.detach().numpy(), expected.detach().numpy(), **TOLERANCE[dtype], err_msg=what)
 
 
-def compare(make: Any, call: Any, arrays: list[Any], dtype: str, same_layout: bool = False) -> None:
+def compare(make: Any, call: Any, arrays: list[Any], dtype: str) -> None:
     """`call(library, module, *tensors)` in both: the outputs, and all gradients for a random cotangent of each."""
     twin, module = in_both(make, dtype)
     theirs, ours = tensors(torch, arrays, dtype), tensors(tg, arrays, dtype)

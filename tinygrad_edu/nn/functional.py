@@ -43,6 +43,7 @@ from ..functional.dropout import dropout1d as dropout1d
 from ..functional.dropout import dropout2d as dropout2d
 from ..functional.dropout import dropout3d as dropout3d
 from ..functional.embedding import embedding as embedding
+from ..functional.embedding import embedding_bag as embedding_bag
 from ..functional.indexing import one_hot as one_hot
 from ..functional.linalg import bilinear as bilinear
 from ..functional.linalg import linear as linear

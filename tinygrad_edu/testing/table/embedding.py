@@ -46,6 +46,51 @@ def _embedding(library, *args, **kwargs):
     return library.nn.functional.embedding(*args, **kwargs)
 
 
+def _bags(rng):
+    n, i = rng.standard_normal, rng.integers(0, 7, 9)
+    w, square = n((7, 4)), rng.integers(0, 7, (3, 4))
+    modes = "mean", "sum", "max"
+    return [
+        *(Sample(square, w, mode=m) for m in modes),
+        *(Sample(i, w, np.array([0, 2, 2, 5]), mode=m) for m in modes),  # one bag is empty
+        *(Sample(i, w, np.array([0, 0, 9]), mode=m) for m in modes),
+        *(Sample(i, w, np.array([0, 4, 9]), mode=m, include_last_offset=True) for m in modes),
+        *(Sample(np.array([[1, 1, 1], [0, 1, 2]]), w, mode=m, padding_idx=1) for m in modes),
+        *(Sample(np.zeros(0, int), w, np.zeros(2, int), mode=m) for m in modes),
+        Sample(square, w, mode="sum", per_sample_weights=n((3, 4))),
+        Sample(i, w, np.array([0, 3]), mode="sum", per_sample_weights=n(9), padding_idx=-3),
+        Sample(square.T, n((4, 7)).T),
+        Sample(i.astype(np.int32), w, np.array([0, 4], np.int32)),
+        Sample(np.array([[0, 1], [1, 0]]), np.array([[1.0, 2.0], [1.0, 0.5]]), mode="max"),  # a tie
+    ]
+
+
+def _bag_errors(rng):
+    w, i, square = rng.standard_normal((4, 3)), np.array([0, 1, 2, 3]), np.array([[0, 1], [2, 1]])
+    weights = rng.standard_normal((2, 2))
+    return [
+        ErrorSample(i, w, np.array([1, 3]), error=RuntimeError, match=r"start from 0.*; got \[1, 3\]"),
+        ErrorSample(i, w, np.array([0, 5]), error=RuntimeError, match="input's length 4"),
+        ErrorSample(i, w, error=ValueError, match="1D Tensor .* got None"),
+        ErrorSample(i, w, np.array([[0]]), error=ValueError, match=r"1D Tensor .* got shape \(1, 1\)"),
+        ErrorSample(i, w, np.array([0.0]), error=RuntimeError, match="integer offsets, got float64"),
+        ErrorSample(square, w, np.array([0]), error=ValueError, match="offsets has to be None"),
+        ErrorSample(square + 2, w, error=RuntimeError, match="index 4 is out of range for the 4 rows"),
+        ErrorSample(square - 1, w, error=RuntimeError, match="index -1 is out of range"),
+        ErrorSample(square.astype(float), w, error=RuntimeError, match="integer indices, got float64"),
+        ErrorSample(np.array(1), w, error=ValueError, match=r"1D or 2D Tensor, but got shape \(\)"),
+        ErrorSample(square, w[0], error=ValueError, match="weight has to be a 2D Tensor"),
+        ErrorSample(square, w, mode="min", error=ValueError, match="got 'min'"),
+        ErrorSample(square, w, mode="max", scale_grad_by_freq=True, error=ValueError, match="max mode"),
+        ErrorSample(square, w, mode="mean", per_sample_weights=weights, error=NotImplementedError, match="got 'mean'"),
+        ErrorSample(square, w, mode="sum", per_sample_weights=weights[0], error=ValueError, match="the same shape"),
+        ErrorSample(
+            square, w, mode="sum", per_sample_weights=weights.astype(np.float32), error=RuntimeError, match="same dtype"
+        ),
+        ErrorSample(square, w, padding_idx=5, error=RuntimeError, match="but got 5"),
+    ]
+
+
 def _limited(library, indices, weight, max_norm, norm_type=2.0):
     """The rows that are looked up are shortened in place; the table is returned too."""
     table = weight.detach().clone()
@@ -64,6 +109,7 @@ RECORDS = [
         ours=_embedding,
         note="padding_idx and scale_grad_by_freq ask for something else than the derivative",
     ),
+    OpRecord("nn.functional.embedding_bag", _bags, _bag_errors, kind="reduction"),
     OpRecord(
         "nn.functional.embedding (max_norm)",
         lambda rng: [
