@@ -158,7 +158,7 @@ def square(input: Tensor) -> Tensor:
 
 
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
-    """input + weight * (end - input). RuntimeError: tensors of different dtypes."""
+    """input + weight * (end - input). RuntimeError: tensors of different dtypes, or of integers."""
     require_tensor("lerp", "input", input)
     for name, x in (("end", end), ("weight", weight)):
         if hasattr(x, "_array"):
@@ -166,19 +166,29 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
                 raise RuntimeError(f"lerp: expected dtype {input.dtype} for `{name}` but got dtype {x.dtype}")
         elif name == "end":
             require_tensor("lerp", "end", x)
+    if _kind(input) != "f":
+        raise NotImplementedError(f"lerp: not implemented for {input.dtype}; convert the tensors first, as by .float()")
     return apply(ops.Lerp, input, end, operand(input, weight))
 
 
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
+    _three_tensors("addcmul", input, tensor1, tensor2)
     return add(input, mul(tensor1 if value == 1 else mul(tensor1, value), tensor2))
 
 
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     """input + value * tensor1 / tensor2. RuntimeError: both of integers."""
+    _three_tensors("addcdiv", input, tensor1, tensor2)
     if "f" not in (_kind(tensor1), _kind(tensor2)):
         raise RuntimeError("addcdiv: the division of two integer tensors is not supported; convert one to float first")
     return add(input, div(tensor1 if value == 1 else mul(tensor1, value), tensor2))
+
+
+def _three_tensors(name: str, *tensors: Any) -> None:
+    for argument, x in zip(("input", "tensor1", "tensor2"), tensors, strict=True):
+        require_tensor(name, argument, x)
+    _not_for_bool(name, *tensors)
 
 
 # ---- powers, exponentials, logarithms ------------------------------------------------------------------------------

@@ -550,7 +550,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     """How often each number 0, 1, ... occurs in a vector of them; with weights, the sum of the weights of each."""
     array = input._array
     if array.ndim != 1 or array.dtype.kind not in "iu" or (array.size and array.min() < 0):
-        raise RuntimeError(
+        raise (RuntimeError if array.dtype.kind in "iu" else NotImplementedError)(
             f"bincount only supports 1-d non-negative integral inputs, got {input.dtype} of shape {tuple(input.shape)}"
         )
     if minlength < 0:

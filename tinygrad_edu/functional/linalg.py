@@ -221,8 +221,9 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
 
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """All products of the elements of two vectors, (N), (M) -> (N, M)."""
+    require_tensor("outer", "input", input)
+    require_tensor("outer", "vec2", vec2)
     for argument, x in ("input", input), ("vec2", vec2):
-        require_tensor("outer", argument, x)
         if x._array.ndim != 1:
             raise RuntimeError(f"outer: {argument} must be a vector (1-D), but got shape {tuple(x.shape)}")
     return mul(unsqueeze(input, 1), vec2)
@@ -252,6 +253,8 @@ def trace(input: Tensor) -> Tensor:
 
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: a copy of other times each element of input, in the place of that element."""
+    require_tensor("kron", "input", input)
+    require_tensor("kron", "other", other)
     a, b = promote(input, other)
     ndim = max(a._array.ndim, b._array.ndim)
     left, right = ((1,) * (ndim - x._array.ndim) + x._array.shape for x in (a, b))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..backend import dtypes
 from .arguments import Dim, Number, cast, dim_index, dim_indices, require_tensor
 from .elementwise import abs, add, clone, mul, where
-from .linalg import bmm, chain_matmul, matmul, outer
+from .linalg import bmm, chain_matmul, matmul, outer, require_same_dtype
 from .reduction import amax, amin, norm, sum
 from .shape import broadcast_tensors, diagonal, reshape, stack, unbind
 
@@ -89,6 +89,7 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """
     require_tensor("cross", "input", input)
     require_tensor("cross", "other", other)
+    require_same_dtype("cross", input=input, other=other)
     a, b = broadcast_tensors(input, other)
     if dim is None:
         found = next((d for d, n in enumerate(a.shape) if n == 3), None)

@@ -226,7 +226,9 @@ def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """input * 2^other."""
     require_tensor("ldexp", "input", input)
     require_tensor("ldexp", "other", other)
-    return mul(input, pow(2.0, other))
+    factor = pow(2.0, other)
+    whole = _kind(other) != "f" and _kind(input) == "f"
+    return mul(input, cast(factor, input.dtype) if whole else factor)
 
 
 def rsub(input: Tensor, other: Any, *, alpha: Number = 1) -> Tensor:

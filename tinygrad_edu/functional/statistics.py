@@ -267,4 +267,4 @@ def corrcoef(input: Tensor) -> Tensor:
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The p-norm of input - other."""
     require_tensor("dist", "other", other)
-    return norm(to_floating(sub(input, other)), p)
+    return norm(sub(input, other), p)
