@@ -7,7 +7,12 @@ A small GPT reads Sienkiewicz's novel Potop letter by letter. Mickiewicz's poem 
 the novel lacks: each gets a number after the old ones and a new row of the embedding, and all other weights stay. Then
 the model is trained on the poem. Beside it, a model that never saw the novel is trained on the poem for as many steps.
 
-Measured: MEASURED
+Measured, validation loss after 3,000 steps on the novel and 600 on the poem, about three minutes on one busy core:
+
+                       novel     poem
+    after the novel   1.8279   2.2880   eight new characters are still unknown
+    after the poem    2.1417   1.9441   the novel is partly forgotten
+    the poem alone    2.6928   2.4017   600 steps without the novel
 """
 
 import sys
