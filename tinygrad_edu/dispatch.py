@@ -52,12 +52,13 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     The operation is recorded when recording is on and an input requires grad. Attributes are the op's settings, such
     as an axis; they are recorded too.
     """
-    arrays, needs = [], []
+    arrays, needs, memories = [], [], []
     maker = None
     record = state.recording and op.differentiable
     for x in inputs:
         if hasattr(x, "_array"):
             arrays.append(x._array)
+            memories.append(x._memory)
             needs.append(record and x._takes_part())
             if maker is None:
                 maker = x
@@ -88,15 +89,15 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
         saved = tuple(
             s if any(needs[i] for i in users) else None for s, users in zip(saved, pair.saved_for, strict=True)
         )
-    parents = tuple(x._graph_node() if n else None for x, n in zip(inputs, needs, strict=True))
-    constants = tuple(None if n else a for a, n in zip(arrays, needs, strict=True))
+    parents = tuple([x._graph_node() if n else None for x, n in zip(inputs, needs, strict=True)])
+    constants = tuple([None if n else a for a, n in zip(arrays, needs, strict=True)])
     node = Node(op, pair, xp, attrs, saved, parents, y.shape, y.dtype, constants)
     result = maker._result(y, node)
     if op.may_alias:
         _share_memory(result, maker)
-    watched = [x._memory for x in inputs if hasattr(x, "_array")]
-    watched.append(result._memory)
-    node.versions = tuple((memory, memory.count) for memory in watched)
+    node.versions = [(memory, memory.count) for memory in memories]
+    if saved:
+        node.versions.append((result._memory, result._memory.count))
     for observer in state.observers:
         observer.recorded(node, tuple(arrays), y)
     return result

@@ -56,7 +56,7 @@ class Node:
         self.op, self.pair, self.xp, self.attrs = op, pair, xp, attrs
         self.saved = saved  # None once backward has used and freed it
         # The memory of the inputs and the output, with its version, to notice when a saved value was changed.
-        self.versions: tuple[tuple[Version, int], ...] = ()
+        self.versions: list[tuple[Version, int]] = []
         self.parents = parents  # one per input; None where no gradient is wanted
         # The inputs that have no parent, else None: with them the forward can be re-run. Freed together with saved.
         self.constants: tuple[Any, ...] | None = constants
@@ -95,7 +95,8 @@ class Node:
         """RuntimeError: what was saved is freed, or was changed since."""
         if self.saved is None:
             raise self.freed()
-        self.check_unchanged(self.saved)
+        if self.saved:
+            self.check_unchanged(self.saved)
 
     def inputs(self) -> Iterator[tuple[Node | Leaf | None, Any]]:
         """Each input's parent, and its value where that is kept. RuntimeError: the values are freed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,12 @@ def backward(
     create_graph: record the pass itself, so that the gradients can be differentiated again.
     RuntimeError: a tensor of several elements without a gradient, one without a graph, or a graph already freed.
     """
+    if create_graph:
+        warnings.warn(
+            "Using backward() with create_graph=True will create a reference cycle between a tensor and its gradient; "
+            "use autograd.grad, or set .grad to None afterwards",
+            stacklevel=3,
+        )
     if inputs is None:
         _run(tensors, grad_tensors, retain_graph, create_graph, ())
         return
