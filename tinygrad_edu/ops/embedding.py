@@ -25,7 +25,7 @@ class Embedding(Op):
         index = indices.reshape(-1)
         g = gy.reshape(len(index), gy.shape[-1])
         if by_frequency:
-            g = g / xp.bincount(index, minlength=n_rows)[index, None].astype(g.dtype)
+            g = g / xp.bincount(index)[index, None].astype(g.dtype)
         if padding_idx is not None:
             g = g * (index != padding_idx)[:, None]
         return RowsPart(xp, n_rows, index, g), None

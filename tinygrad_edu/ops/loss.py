@@ -108,7 +108,7 @@ class BinaryCrossEntropy(Op):
         x, t = saved
         return (
             lambda: gy * (x - t) / xp.maximum(x * (1 - x), 1e-12),
-            lambda: gy * (xp.maximum(xp.log1p(-x), -100) - xp.maximum(xp.log(x), -100)),
+            lambda: gy * (xp.log1p(-x) - xp.log(x)),
         )
 
 
@@ -154,3 +154,50 @@ class KlDiv(Op):
     def backward(xp, saved, gy):
         x, t = saved
         return lambda: -gy * t, lambda: gy * (xp.log(t) + 1 - x)
+
+
+class CtcPaths(Op):
+    """-log of the sum over all paths through a sequence of states of the probability of the path.
+
+    A path starts in state 0 or 1, at each step stays, goes on by one state, or by two into a state where `skip` is
+    true, and ends at a state where `final` is true. Shapes: emit (T, B, S), the log-probability of each state at each
+    step, skip and final (B, S), steps (B,), how many of the T steps count for each -> y (B,). Saved: alpha (T, B, S),
+    the log of the sum over all paths up to each state, with the emission there.
+    Source: Graves et al. 2006, "Connectionist temporal classification", section 4.1.
+    """
+
+    name = "ctc_loss"
+
+    @staticmethod
+    def forward(xp, emit, skip, final, steps):
+        alphas = [xp.where(xp.arange(emit.shape[2]) < 2, emit[0], -xp.inf)]
+        for t in range(1, len(emit)):
+            before = alphas[-1]
+            jumps = xp.where(skip, moved(xp, before, 2), -xp.inf)
+            here = xp.logaddexp(xp.logaddexp(before, moved(xp, before, 1)), jumps) + emit[t]
+            alphas.append(xp.where((t < steps)[:, None], here, before))
+        y = -xp.logaddexp.reduce(xp.where(final, alphas[-1], -xp.inf), axis=1)
+        return y, (emit, skip, final, steps, xp.stack(alphas), y)
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        emit, skip, final, steps, alpha, y = saved
+        beta = end = xp.where(final, 0, -xp.inf).astype(
+            emit.dtype
+        )  # the log of the sum over all paths from each state on
+        shares = []  # of each state at each step in the sum over all paths
+        for t in reversed(range(len(emit))):
+            counts = (t < steps)[:, None]
+            through = alpha[t] + beta
+            shares.append(xp.where(counts, xp.exp(xp.where(through == -xp.inf, through, through + y[:, None])), 0))
+            after = beta + emit[t]
+            jumps = moved(xp, xp.where(skip, after, -xp.inf), -2)
+            before = xp.logaddexp(xp.logaddexp(after, moved(xp, after, -1)), jumps)
+            beta = xp.where(counts, before, end)
+        return -xp.stack(shares[::-1]) * gy[:, None], None, None, None
+
+
+def moved(xp, x, by):
+    """The columns of a matrix moved to the right (by > 0) or left, with -inf where none comes from."""
+    nothing = xp.full((len(x), min(abs(by), x.shape[1])), -xp.inf, x.dtype)
+    return xp.concatenate([nothing, x[:, :-by]] if by > 0 else [x[:, -by:], nothing], axis=1)

@@ -95,8 +95,8 @@ class Prod(Op):
         shape = rows.shape
         rows = rows.reshape([x.shape[i] for i in others] + [_size(x, axis)])
         first = xp.ones_like(rows[..., :1])
-        before = xp.cumprod(xp.concatenate([first, rows[..., :-1]], axis=-1), axis=-1, dtype=x.dtype)
-        after = xp.cumprod(xp.concatenate([first, rows[..., :0:-1]], axis=-1), axis=-1, dtype=x.dtype)[..., ::-1]
+        before = xp.cumprod(xp.concatenate([first, rows[..., :-1]], axis=-1), axis=-1)
+        after = xp.cumprod(xp.concatenate([first, rows[..., :0:-1]], axis=-1), axis=-1)[..., ::-1]
         back = [(others + axis).index(i) for i in range(x.ndim)]
         return gy.reshape(_kept(x, axis)) * xp.transpose((before * after).reshape(shape), back)
 
@@ -106,7 +106,7 @@ def _shared_among_equals(xp, saved, gy):
     x, y, axis = saved
     kept = _kept(x, axis)
     y = y.reshape(kept)
-    chosen = (x == y) | (xp.isnan(x) & xp.isnan(y))
+    chosen = (x == y) | xp.isnan(x)  # where x holds NaN, y is NaN
     return xp.where(chosen, gy.reshape(kept) / xp.sum(chosen, axis=axis, keepdims=True, dtype=x.dtype), 0)
 
 
@@ -308,7 +308,7 @@ class Cumprod(Op):
         one = xp.ones_like(x[..., :1])
         before = _cumprod(xp, xp.concatenate([one, x[..., :-1]], axis=-1), -1)
         # r_i = r + factor r_(i+step), where r already gathers the next `step` elements; each round doubles the step.
-        factor = xp.concatenate([x[..., 1:], one * 0], axis=-1)
+        factor = xp.concatenate([x[..., 1:], one], axis=-1)  # the last one meets only padding
         step = 1
         while step < x.shape[-1]:
             pad = xp.zeros_like(x[..., :step])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..records import ErrorSample, OpRecord, Sample
+from ...dispatch import apply
+from ...ops.attention import Attention
+from ..records import Constant, ErrorSample, OpRecord, Sample
 
 
 def _qkv(rng, q, k=None, v=None):
@@ -61,6 +63,25 @@ def _errors(rng):
     ]
 
 
+def _dropped(library, q, k, v, keep):
+    """With the mask that dropout draws; it is drawn anew at every call, so here it is given."""
+    if library.__name__ == "torch":
+        return (library.softmax(q @ k.transpose(-1, -2) * 0.5, -1) * keep) @ v
+    return apply(Attention, q, k, v, None, keep, scale=0.5, is_causal=False)
+
+
+def _dropped_samples(rng):
+    keep = Constant((rng.random((2, 3, 5, 6)) < 0.5) * 2.0)
+    return [Sample(*_qkv(rng, (2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 7)), keep)]
+
+
 RECORDS = [
     OpRecord("nn.functional.scaled_dot_product_attention", _samples, _errors, kind="reduction"),
+    OpRecord(
+        "nn.functional.scaled_dot_product_attention (dropout)",
+        _dropped_samples,
+        kind="reduction",
+        torch=_dropped,
+        ours=_dropped,
+    ),
 ]

@@ -175,11 +175,12 @@ def _div_errors(rng: Rng) -> list[ErrorSample]:
 def _pow_samples(rng: Rng) -> list[Sample]:
     x, positive = rng.standard_normal((2, 3)), rng.uniform(0.5, 2, (2, 3))
     found = pairs(signs=False, booleans=False)(rng)
-    found += [Sample(x, n) for n in (0, 1, 2, 3, 4, -1, -2, 0.0, 2.0, 3.0)]
+    found += [Sample(x, n) for n in (0, 1, 2, 3, 4, 5, -1, -2, 0.0, 2.0, 3.0)]
     found += [Sample(positive, p) for p in (0.5, -0.5, 2.5, 1 / 3)]
     zeros = np.array([0.0, 0.0, 0.0, 0.0, 2.0, -2.0, 1.0])
     found += [
         Sample(zeros, np.array([0.0, 1.0, 2.0, 0.5, 0.0, 2.0, -1.0])),
+        Sample(np.zeros(3), np.array([-0.5, -1.0, -2.0])),
         Sample(np.array([0.0, 2.0]), 0),
         Sample(np.array([0.0, 2.0]), 1),
         Sample(2.0, x),
@@ -218,6 +219,7 @@ def _clamp_samples(rng: Rng) -> list[Sample]:
         Sample(at_the_limits, np.zeros(6), np.ones(6)),
         Sample(x, 1.0, -1.0),
         Sample(x, np.full(4, 1.0), np.full(4, -1.0)),
+        Sample(x, np.full((3, 4), 0.1), np.full((3, 4), 0.1)),  # no room between the limits
         Sample(np.asarray(0.3), 0.5, 1),
         Sample(np.asarray(0.3), np.asarray(0.5), np.asarray(1.0)),
         Sample(np.ones((0, 3)), 0, 1),

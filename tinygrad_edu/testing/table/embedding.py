@@ -28,6 +28,7 @@ def _other_gradients(rng):
         Sample(indices, n((3, 2)), -1),
         Sample(indices, n((3, 2)), scale_grad_by_freq=True),
         Sample(indices, n((3, 2)), padding_idx=2, scale_grad_by_freq=True),
+        Sample(np.array([0, 2, 2, 5, 0, 2]), n((7, 3)), scale_grad_by_freq=True),
     ]
 
 
@@ -98,6 +99,11 @@ def _limited(library, indices, weight, max_norm, norm_type=2.0):
     return rows, table
 
 
+def _tied(library, indices, weight, factor):
+    """The gradient of the rows is added to one that is not laid out row after row: that of the transpose."""
+    return library.nn.functional.embedding(indices, weight), weight.T * factor
+
+
 RECORDS = [
     OpRecord("nn.functional.embedding", _samples, _errors, kind="reduction"),
     OpRecord(
@@ -108,6 +114,16 @@ RECORDS = [
         torch=_embedding,
         ours=_embedding,
         note="padding_idx and scale_grad_by_freq ask for something else than the derivative",
+    ),
+    OpRecord(
+        "nn.functional.embedding (of a table that is used transposed too)",
+        lambda rng: [
+            Sample(np.array([3, 0, 3, 6]), rng.standard_normal((7, 4)), rng.standard_normal((4, 7))),
+            Sample(np.array([[1], [1]]), rng.standard_normal((2, 3)), rng.standard_normal((3, 2))),
+        ],
+        kind="reduction",
+        torch=_tied,
+        ours=_tied,
     ),
     OpRecord("nn.functional.embedding_bag", _bags, _bag_errors, kind="reduction"),
     OpRecord(

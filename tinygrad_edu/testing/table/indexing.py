@@ -88,6 +88,7 @@ def _getitem(rng: Rng) -> list[Sample]:
     return [
         *(Sample(x, index) for index in _indices(rng)),
         *(Sample(rng.standard_normal((5, 3, 4)).T, index) for index in _indices(rng)),
+        Sample(rng.standard_normal((2, 3, 2, 4)), (ALL, [0, 2, 2], ALL, [1, 3, 3])),  # apart, and not at the front
         Sample(rng.standard_normal(()), ()),
         Sample(rng.standard_normal(()), NEW),
         Sample(rng.standard_normal(()), ...),

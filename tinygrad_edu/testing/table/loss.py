@@ -163,6 +163,10 @@ def _bce(rng):
     ]
 
 
+def _bce_certain(library, x, t):
+    return library.nn.functional.binary_cross_entropy(x.float(), t.float(), reduction="none")
+
+
 def _constants(argument, x):
     """Arrays require grad, which PyTorch refuses for weights."""
     return [ErrorSample(x, x, **{argument: x}, error=RuntimeError, match=rf"'{argument}'; pass {argument}.detach\(\)")]
@@ -452,6 +456,14 @@ RECORDS = [
     OpRecord("nn.functional.smooth_l1_loss", _smooth_l1, _smooth_l1_errors, kind="reduction"),
     OpRecord("nn.functional.huber_loss", _huber, _huber_errors, kind="reduction"),
     OpRecord("nn.functional.binary_cross_entropy", _bce, _bce_errors, kind="reduction"),
+    OpRecord(
+        "nn.functional.binary_cross_entropy (certain predictions)",
+        lambda rng: [Sample(np.array([0.0, 1.0, 0.0, 1.0]), np.array([0.3, 0.3, 1.0, 0.0]))],
+        torch=_bce_certain,
+        ours=_bce_certain,
+        gradcheck=False,
+        note="the slope is cut off at 0 and 1, where it is infinite; in float32, as PyTorch rounds the limit to it",
+    ),
     OpRecord(
         "nn.functional.binary_cross_entropy_with_logits", _bce_with_logits, _bce_with_logits_errors, kind="reduction"
     ),

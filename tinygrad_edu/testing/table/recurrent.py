@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ...functional.recurrent import gru_step, lstm_step
 from ..records import ErrorSample, OpRecord, Sample
 
 BATCH, INPUTS, HIDDEN = 3, 5, 4
@@ -80,9 +81,39 @@ def _lstm_errors(rng):
     ]
 
 
+def _lstm_step(library, gates, h, c, w_hh):
+    """One step of any number of batch axes."""
+    if library.__name__ != "torch":
+        return lstm_step(gates, (h, c), w_hh, None)
+    i, f, g, o = (gates + h @ w_hh.T).chunk(4, -1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+def _gru_step(library, gates, h, w_hh):
+    if library.__name__ != "torch":
+        return gru_step(gates, (h,), w_hh, None)[0]
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = gates.chunk(3, -1), (h @ w_hh.T).chunk(3, -1)
+    n = (x_n + (x_r + h_r).sigmoid() * h_n).tanh()
+    return n + (x_z + h_z).sigmoid() * (h - n)
+
+
+def _steps(gates: int, states: int = 1) -> Callable[[np.random.Generator], list[Sample]]:
+    def samples(rng):
+        n = rng.standard_normal
+        return [
+            Sample(n((*batch, gates * 3)), *(n((*batch, 3)) for _ in range(states)), n((gates * 3, 3)))
+            for batch in ((2, 4), (2,), (2, 1, 2))
+        ]
+
+    return samples
+
+
 RECORDS = [
     OpRecord("rnn_tanh_cell", _cell(1), _errors(1), kind="reduction"),
     OpRecord("rnn_relu_cell", _cell(1), _errors(1), kind="reduction"),
     OpRecord("lstm_cell", _cell(4, 2), _lstm_errors, kind="reduction"),
     OpRecord("gru_cell", _cell(3), _errors(3), kind="reduction"),
+    OpRecord("lstm_cell (batch axes)", _steps(4, 2), kind="reduction", torch=_lstm_step, ours=_lstm_step),
+    OpRecord("gru_cell (batch axes)", _steps(3), kind="reduction", torch=_gru_step, ours=_gru_step),
 ]

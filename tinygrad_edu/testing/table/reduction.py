@@ -159,6 +159,10 @@ def _running(rng: Rng) -> list[Sample]:
     return [*found, *(Sample(WITH_ZEROS, dim) for dim in (0, 1)), Sample(rng.standard_normal((2, 17)), 1)]
 
 
+def _sums(rng: Rng) -> list[Sample]:
+    return [*_running(rng), Sample(rng.standard_normal(4000), 0)]  # so long that float32 sums would show it
+
+
 def _distinct_arguments(rng: Rng) -> list[Sample]:
     x = rng.permutation(24).reshape(2, 3, 4).astype(float)
     return [
@@ -226,7 +230,7 @@ RECORDS = [
         _dim_errors(),
         differentiable=False,
     ),
-    OpRecord("cumsum", _running, _dim_errors(several=False), kind="reduction"),
+    OpRecord("cumsum", _sums, _dim_errors(several=False), kind="reduction"),
     OpRecord("cumprod", _running, _dim_errors(several=False), kind="reduction"),
     OpRecord("amax", along(*EXTREMA, empty=False), _dim_errors(*NO_NOTHING)),
     OpRecord("amin", along(*EXTREMA, empty=False), _dim_errors(*NO_NOTHING)),

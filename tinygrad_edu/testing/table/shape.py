@@ -617,6 +617,7 @@ def _unfold(rng: Rng) -> list[Sample]:
         *_on_layouts(rng, (6, 3), 0, 2, 1),
         *_on_layouts(rng, (3, 7), -1, 3, 2),
         *_on_layouts(rng, (2, 6, 3), 1, 2, 3),
+        *_on_layouts(rng, (2, 3, 5), 2, 2, 1),
         Sample(rng.standard_normal(4), 0, 4, 5),
         Sample(rng.standard_normal(()), 0, 1, 1),
     ]
