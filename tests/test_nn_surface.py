@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 
@@ -13,6 +14,7 @@ from twin import compare, in_both, normal, same_error, tensors
 import tinygrad_edu as tg
 from tinygrad_edu import nn
 from tinygrad_edu.nn import functional as F
+from tinygrad_edu.testing import gradcheck
 
 DTYPES = ["float32", "float64"]
 ACTIVATIONS = {
@@ -143,6 +145,34 @@ LOSS_CASES = [(n, {**s, **r}) for n, (cases, _) in LOSSES.items() for s in cases
 @pytest.mark.parametrize("name, settings", LOSS_CASES, ids=str)
 def test_a_loss(name, settings, dtype):
     compare(lambda lib: getattr(lib.nn, name)(**settings), lambda lib, m, *x: m(*x), LOSSES[name][1](), dtype)
+
+
+def test_ctc_loss():
+    targets, lengths = np.array([[1, 2, 2], [3, 1, 0]]), np.array([3, 2])
+
+    def call(lib, module, x):
+        return module(x.log_softmax(-1), lib.tensor(targets), lib.tensor([6, 5]), lib.tensor(lengths))
+
+    for settings in ({}, {"blank": 4, "reduction": "sum", "zero_infinity": True}):
+        compare(lambda lib, settings=settings: lib.nn.CTCLoss(**settings), call, [normal(6, 2, 5)], "float64")
+
+
+def test_ctc_loss_is_the_sum_over_all_alignments():
+    """The definition, by listing every path through 4 steps."""
+    x = tg.tensor(normal(4, 3)).log_softmax(-1)
+    p, total = x.exp().numpy(), 0.0
+    for path in itertools.product(range(3), repeat=4):
+        read = [c for c, _ in itertools.groupby(path) if c != 0]
+        if read == [2, 1]:
+            total += math.prod(p[t, c] for t, c in enumerate(path))
+    loss = F.ctc_loss(x, tg.tensor([2, 1]), [4], [2], reduction="sum")
+    assert math.isclose(loss.item(), -math.log(total), rel_tol=1e-12)
+
+
+def test_ctc_loss_has_the_gradient_of_its_formula():
+    """Also where the log-probabilities do not come from log_softmax."""
+    x = tg.tensor(normal(5, 2, 4), requires_grad=True)
+    gradcheck(lambda x: F.ctc_loss(x, tg.tensor([[1, 1], [2, 3]]), [5, 4], [2, 2], reduction="none"), [x])
 
 
 def test_a_triplet_loss_with_a_distance_of_its_own():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..autograd.modes import no_grad
@@ -605,3 +605,92 @@ def multilabel_soft_margin_loss(
     if weight is not None:
         losses = mul(losses, weight)
     return _reduced(mean(losses, -1), reduction)
+
+
+# ---- sequences without alignment -------------------------------------------------------------------------------------
+
+
+def ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor | Sequence[int],
+    target_lengths: Tensor | Sequence[int],
+    blank: int = 0,
+    reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Tensor:
+    """-log of the probability of the targets, in all the ways in which they can be spread over the steps of the input.
+
+    At each step a class or blank is read; repetitions and then blanks are left out, and the targets must remain.
+    log_probs: (T, B, C) or (T, C), log-probabilities of the classes at each step. targets: (B, S) or (S), or (sum of
+    target_lengths), one after another, integers other than blank. "mean" divides each loss by the target's length
+    first. Targets that do not fit into their input have an infinite loss; with zero_infinity it counts as 0.
+    RuntimeError: lengths or classes that do not fit. Source: Graves et al. 2006, "Connectionist temporal
+    classification". The gradient is that of the formula; PyTorch's presumes that log_probs come from log_softmax.
+    """
+    name = "ctc_loss"
+    _require_reduction(name, reduction)
+    require_tensor(name, "log_probs", log_probs)
+    require_tensor(name, "targets", targets)
+    if log_probs._array.dtype.kind != "f":
+        raise NotImplementedError(f"{name}: expected floating log_probs, got {log_probs.dtype.name}")
+    if log_probs._array.ndim not in (2, 3) or not log_probs._array.size:
+        raise RuntimeError(f"{name}: expected log_probs (T, B, C) or (T, C), got shape {tuple(log_probs.shape)}")
+    x = log_probs if log_probs._array.ndim == 3 else unsqueeze(log_probs, 1)
+    xp, (steps, batch, classes) = x._xp, x._array.shape
+    if not 0 <= blank < classes:
+        raise RuntimeError(f"{name}: blank must be in label range, 0 .. {classes - 1}, got {blank}")
+    of_input = _lengths(xp, "input_lengths", input_lengths, batch, steps)
+    of_target = _lengths(xp, "target_lengths", target_lengths, batch, None)
+    inside = xp.arange(of_target.max(initial=0)) < of_target[:, None]
+    labels = xp.full(inside.shape, blank)
+    labels[inside] = _labels_in_order(targets._array, of_target, inside, classes)
+    # Between the labels, before and after them stands a blank, where a path may be but need not.
+    states = xp.full((batch, 2 * labels.shape[1] + 1), blank)
+    states[:, 1::2] = labels
+    skip = states != blank
+    skip[:, 2:] &= states[:, 2:] != states[:, :-2]
+    place = xp.arange(states.shape[1])
+    final = (place == 2 * of_target[:, None]) | (place == 2 * of_target[:, None] - 1)
+    emit = gather(x, 2, x._result(xp.broadcast_to(states, (steps, *states.shape))))
+    losses = apply(ops.CtcPaths, emit, skip, final, of_input)
+    if not of_input.all():  # without a step only the empty target is possible
+        nothing = xp.where(of_target == 0, 0, xp.inf).astype(x._array.dtype)
+        losses = where(x._result(of_input > 0), losses, x._result(nothing))
+    if zero_infinity:
+        losses = masked_fill(losses, eq(losses, math.inf), 0)
+    if reduction == "mean":
+        losses = div(losses, x._result(xp.maximum(of_target, 1).astype(x._array.dtype)))
+    return _reduced(losses if x is log_probs else reshape(losses, ()), reduction)
+
+
+def _lengths(xp: Any, argument: str, given: Any, batch: int, most: int | None) -> Any:
+    lengths = xp.asarray(getattr(given, "_array", given)).reshape(-1)
+    if lengths.dtype.kind not in "iu":
+        raise RuntimeError(f"ctc_loss: {argument} must be integral, got {lengths.dtype}")
+    if len(lengths) != batch:
+        raise RuntimeError(f"ctc_loss: {argument} must be of size batch_size, {batch}, got {len(lengths)}")
+    if batch and (lengths.min() < 0 or (most is not None and lengths.max() > most)):
+        limit = "" if most is None else f" and at most the {most} steps of log_probs"
+        raise RuntimeError(f"ctc_loss: expected {argument} to be at least 0{limit}, got {lengths.tolist()}")
+    return lengths
+
+
+def _labels_in_order(targets: Any, lengths: Any, inside: Any, classes: int) -> Any:
+    """The labels of all targets one after another, from padded ones or such already."""
+    if targets.ndim == 2 or (targets.ndim == 1 and len(lengths) == 1):
+        padded = targets.reshape(-1, targets.shape[-1])
+        if len(padded) != len(lengths) or padded.shape[1] < inside.shape[1]:
+            raise RuntimeError(
+                f"ctc_loss: expected targets of size at least {inside.shape}, (B, S), got {targets.shape}"
+            )
+        labels = padded[:, : inside.shape[1]][inside]
+    elif targets.ndim == 1 and len(targets) == lengths.sum():
+        labels = targets
+    else:
+        raise RuntimeError(
+            f"ctc_loss: expected targets (B, S), or {lengths.sum()}, the sum of target_lengths, got {targets.shape}"
+        )
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise RuntimeError(f"ctc_loss: targets must be classes, 0 .. {classes - 1}, got {labels.min()}, {labels.max()}")
+    return labels

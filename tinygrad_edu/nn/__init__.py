@@ -67,6 +67,7 @@ from .losses import BCELoss as BCELoss
 from .losses import BCEWithLogitsLoss as BCEWithLogitsLoss
 from .losses import CosineEmbeddingLoss as CosineEmbeddingLoss
 from .losses import CrossEntropyLoss as CrossEntropyLoss
+from .losses import CTCLoss as CTCLoss
 from .losses import GaussianNLLLoss as GaussianNLLLoss
 from .losses import HingeEmbeddingLoss as HingeEmbeddingLoss
 from .losses import HuberLoss as HuberLoss

@@ -51,6 +51,7 @@ from ..functional.loss import binary_cross_entropy as binary_cross_entropy
 from ..functional.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from ..functional.loss import cosine_embedding_loss as cosine_embedding_loss
 from ..functional.loss import cross_entropy as cross_entropy
+from ..functional.loss import ctc_loss as ctc_loss
 from ..functional.loss import gaussian_nll_loss as gaussian_nll_loss
 from ..functional.loss import hinge_embedding_loss as hinge_embedding_loss
 from ..functional.loss import huber_loss as huber_loss

@@ -448,6 +448,51 @@ def _multilabel_soft_margin(rng):
     ]
 
 
+def _ctc_loss(library, x, *args, **kwargs):
+    """Of logits, since PyTorch's gradient presumes that the log-probabilities come from log_softmax."""
+    return library.nn.functional.ctc_loss(library.nn.functional.log_softmax(x, -1), *args, **kwargs)
+
+
+def _ctc(rng):
+    n, a = rng.standard_normal, np.array
+    targets, t = a([[1, 2, 2], [3, 1, 9], [4, 4, 4]]), a([3, 2, 3])
+    return [
+        *(Sample(n((6, 3, 5)), targets, a([6, 5, 6]), t, reduction=r) for r in REDUCTIONS),
+        Sample(n((6, 3, 5)), a([1, 2, 2, 3, 1, 4, 4, 4]), (6, 5, 6), (3, 2, 3)),  # one after another
+        Sample(n((6, 3, 5)), targets, a([6, 2, 6]), a([0, 2, 3]), reduction="none"),  # nothing to say; no step to spare
+        Sample(n((6, 3, 5)), targets, a([6, 5, 4]), t, zero_infinity=True, reduction="none"),  # one does not fit
+        Sample(n((6, 3, 5)), targets % 4, a([6, 4, 5]), t, blank=4),
+        Sample(n((4, 5)), a([1, 2]), a([4]), a([2])),
+        Sample(n((4, 5)), a([1, 2]), a(4), a(2), reduction="none"),
+        Sample(n((1, 2, 3)), a([[1], [2]]), (1, 1), (1, 1), reduction="sum"),
+        Sample(n((5, 12, 3)).transpose(1, 0, 2)[::2], a([[1, 1], [2, 1], [1, 2], [2, 2], [1, 2]]), (6,) * 5, (2,) * 5),
+        Sample(
+            n((40, 2, 4)) * 30, rng.integers(1, 4, (2, 8)), (40, 33), (8, 6), reduction="none"
+        ),  # tiny probabilities
+        Sample(n((3, 2, 4)), a([[1], [2]]), (0, 0), (0, 0), reduction="none"),
+    ]
+
+
+def _ctc_errors(rng):
+    n, a = rng.standard_normal, np.array
+    x, targets = n((6, 3, 5)), a([[1, 2, 2], [3, 1, 0], [4, 4, 4]])
+    full, t = (6, 5, 6), (3, 2, 3)
+    return [
+        ErrorSample(x, targets, (7, 5, 6), t, error=RuntimeError, match=r"at most the 6 steps .*got \[7, 5, 6\]"),
+        ErrorSample(x, targets, (6, 5, -1), t, error=RuntimeError, match="at least 0"),
+        ErrorSample(x, targets, full, (3, 2, -3), error=RuntimeError, match="target_lengths to be at least 0"),
+        ErrorSample(x, targets, a([6, 5]), a(t), error=RuntimeError, match="input_lengths must be of size .* 3, got 2"),
+        ErrorSample(x, targets, a(full), a(t) * 1.0, error=RuntimeError, match="target_lengths must be integral"),
+        ErrorSample(x, targets, full, (4, 2, 3), error=RuntimeError, match=r"size at least \(3, 4\).*got \(3, 3\)"),
+        ErrorSample(x, targets[:2], full, t, error=RuntimeError, match=r"got \(2, 3\)"),
+        ErrorSample(x, targets.reshape(-1), full, t, error=RuntimeError, match=r"or 8, the sum .*got \(9,\)"),
+        ErrorSample(x, targets, full, t, blank=5, error=RuntimeError, match="0 .. 4, got 5"),
+        ErrorSample(x, targets, full, t, reduction="avg", error=ValueError, match="avg is not"),
+        ErrorSample(n(5), targets, full, t, error=RuntimeError, match=r"\(T, B, C\) or \(T, C\), got shape \(5,\)"),
+        ErrorSample(n((0, 3, 5)), targets, (0, 0, 0), t, error=RuntimeError, match="got shape"),
+    ]
+
+
 RECORDS = [
     OpRecord("nn.functional.cross_entropy", _cross_entropy, _cross_entropy_errors, kind="reduction"),
     OpRecord("nn.functional.nll_loss", _classes, _nll_errors, kind="reduction"),
@@ -511,5 +556,23 @@ RECORDS = [
     OpRecord("nn.functional.multilabel_margin_loss", _multilabel_margin, _multilabel_margin_errors, kind="reduction"),
     OpRecord(
         "nn.functional.multilabel_soft_margin_loss", _multilabel_soft_margin, _pair_shape_errors, kind="reduction"
+    ),
+    OpRecord(
+        "nn.functional.ctc_loss",
+        _ctc,
+        _ctc_errors,
+        kind="reduction",
+        torch=_ctc_loss,
+        ours=_ctc_loss,
+        gradgradcheck=False,
+        note="it has no second derivative, neither here nor in PyTorch",
+    ),
+    OpRecord(
+        "nn.functional.ctc_loss",
+        lambda rng: [Sample(rng.standard_normal((4, 2, 3)), np.array([[1, 1, 1], [1, 2, 1]]), (4, 4), (3, 3))],
+        differentiable=False,
+        torch=_ctc_loss,
+        ours=_ctc_loss,
+        note="a target that does not fit has an infinite loss",
     ),
 ]
