@@ -159,6 +159,9 @@ class GPT(nn.Module):
 
 def main(given, steps, flash):
     torch.manual_seed(1337)
+    torch.cuda.manual_seed(1337)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
     device = "cuda" if torch.cuda.is_available() else "cpu"
     device_type = "cuda" if "cuda" in device else "cpu"
     dtype = "float32"
@@ -188,6 +191,7 @@ def main(given, steps, flash):
     given.fill(model, torch)
     model.to(device)
     model = torch.compile(model, disable=True)  # PyTorch would compile for a minute; here it is about the name
+    scaler = torch.amp.GradScaler(device_type, enabled=(dtype == "float16"))
     optimizer = model.configure_optimizers(0.1, 1e-2, (0.9, 0.95), device_type)
     losses, norms = [], []
     for it in range(steps):
@@ -199,10 +203,12 @@ def main(given, steps, flash):
             with ctx:
                 _, loss = model(X, Y)
                 loss = loss / accumulate
-            loss.backward()
+            scaler.scale(loss).backward()
             total += loss.item()
+        scaler.unscale_(optimizer)
         norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)))
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         optimizer.zero_grad(set_to_none=True)
         losses.append(total)
 
