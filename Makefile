@@ -16,7 +16,7 @@ endif
 .DEFAULT_GOAL := help
 # Two goals at once would install into .venv at once.
 .NOTPARALLEL:
-.PHONY: help train test slow lint types bench dev clean
+.PHONY: help train test slow mutants lint types bench dev clean
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,9 @@ test: $(VENV)/.test ## run the default tests on every core, with coverage
 
 slow: $(VENV)/.dev ## run the slow tests
 	$(RUN) -m pytest -n auto --dist worksteal -m "slow and not browser" $(ARGS)
+
+mutants: $(VENV)/.test ## break every gradient in every small way: some test must notice each
+	$(RUN) -m tinygrad_edu.testing.mutants --report docs/mutants.md $(ARGS)
 
 lint: $(VENV)/.dev ## check the style with ruff
 	$(RUN) -m ruff check .

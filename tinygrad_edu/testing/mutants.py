@@ -5,9 +5,9 @@
 
 A mutant acts only while a backward pass runs, so forward stays right even where a helper serves both. It is tried on
 the samples of the op table whose recorded graph holds the op, few elements first: gradients against PyTorch, then
-against finite differences, up to the first check that fails. What no check notices is a survivor: either a sample is
-missing, or the source has a part that does nothing. Mutants that compute the same are listed in `equivalents.py`, and
-are run too: one that a check notices does not belong there.
+against finite differences, then their own gradients likewise, up to the first check that fails. What no check notices
+is a survivor: either a sample is missing, or the source has a part that does nothing. Mutants that compute the same are
+listed in `equivalents.py`, and are run too: one that a check notices does not belong there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType
@@ -33,6 +33,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from tqdm import tqdm
 
 from .. import ops
 from ..autograd.engine import Part
@@ -50,7 +51,8 @@ _passes: Any = import_module("tinygrad_edu.autograd.grad")  # in its package tha
 LIMIT = 10.0  # seconds for one check; what takes longer is a mutant that hangs
 CHECKS: dict[str, Callable[[OpRecord], Any]] = {
     "PyTorch": op_table.check_gradient,
-    "finite differences": op_table.check_finite_differences,
+    "differences": op_table.check_finite_differences,
+    "second differences": op_table.check_second_differences,
 }
 WAYS = [*CHECKS, "refused", "hung"]  # to be noticed; refused: an error where the engine or NumPy cannot go on
 
@@ -130,12 +132,14 @@ class Case:
     def applies(self, check: str) -> bool:
         """Whether a check says anything about this sample. AssertionError: it fails without any mutant."""
         if check not in self.baseline:
-            self.baseline[check] = check != "finite differences" or self.record.gradcheck
+            twice = self.record.gradcheck and self.record.gradgradcheck
+            wanted = {"PyTorch": True, "differences": self.record.gradcheck, "second differences": twice}
+            self.baseline[check] = wanted[check]
             if self.baseline[check]:
                 try:
                     CHECKS[check](self.record)
                 except AssertionError as error:
-                    if not any(words in str(error) for words in ("apply to no sample", "no sample compares")):
+                    if not any(words in str(error) for words in ("to no sample", "no sample compares")):
                         raise
                     self.baseline[check] = False
         return self.baseline[check]
@@ -272,11 +276,12 @@ def verdicts(name: str, samples: Sequence[Case] | None = None, limit: float = LI
 def run(names: Iterable[str] | None = None, processes: int = 1) -> list[Verdict]:
     """The verdicts on all mutants of these ops (default: all ops), in the order of their functions."""
     chosen = list(targets(names))
+    progress = partial(tqdm, total=len(chosen), unit=" functions", disable=None)
     if processes == 1:
-        return [v for name in chosen for v in verdicts(name)]
+        return [v for found in progress(map(verdicts, chosen)) for v in found]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, initializer=_one_thread) as pool:
-        return [v for found in pool.map(verdicts, chosen) for v in found]
+        return [v for found in progress(pool.map(verdicts, chosen)) for v in found]
 
 
 def _one_thread() -> None:
@@ -309,8 +314,8 @@ def report(found: Sequence[Verdict]) -> str:
         "Made by `make mutants`. Every backward in `tinygrad_edu/ops/`, with the functions that it calls there, is",
         "broken in one small way at a time (a sign, a term, a factor, an axis, an order); then the checks of the op",
         "table are run on the samples that use it, up to the first that fails. The table says which kind of check that",
-        "was: the comparison of the gradients with PyTorch, that with finite differences, an error from the engine or",
-        "NumPy (refused), or the time limit (hung).",
+        "was: the comparison of the gradients with PyTorch, with finite differences, that of their own gradients with",
+        "finite differences, an error from the engine or NumPy (refused), or the time limit (hung).",
         "",
         f"{len(found)} mutants of {len(by_function)} functions: {len(found) - len(excluded) - len(survivors)} noticed,"
         f" {len(excluded)} excluded because they compute the same, **{len(survivors)} survivors**.",
