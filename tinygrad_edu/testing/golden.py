@@ -24,7 +24,7 @@ from .records import OpRecord
 
 FOLDER = Path(__file__).parent / "golden"
 FORMAT = 1
-NUMBERS = 200  # at most this many numbers are stored for a record, unless its smallest sample has more
+NUMBERS = 150  # at most this many numbers are stored for a record, unless its smallest sample has more
 
 
 class StaleGolden(AssertionError):
