@@ -12,6 +12,8 @@ import torch
 
 import tinygrad_edu as tg
 import tinygrad_edu.testing
+from gpt.config import GPTConfig
+from gpt.model import GPT
 from tinygrad_edu import dispatch
 from tinygrad_edu.ops import elementwise
 from tinygrad_edu.ops.op import Op
@@ -162,6 +164,48 @@ def test_gelu_at_zero():
     assert (g.item(), h.item()) == (0.5, pytest.approx(2 / math.sqrt(2 * math.pi), rel=1e-7))
 
 
+# Where a step of the formula has no derivative of its own, or is infinite: the second derivative of function at x.
+EDGES = {
+    "softplus far left": (lambda x: tg.nn.functional.softplus(x), -800.0, 0.0),
+    "silu far left": (lambda x: tg.nn.functional.silu(x), -800.0, 0.0),
+    "gelu tanh far left": (lambda x: tg.nn.functional.gelu(x, approximate="tanh"), -30.0, 0.0),
+    "logsigmoid at 0": (lambda x: tg.nn.functional.logsigmoid(x), 0.0, -0.25),
+    "bce with logits at 0": (lambda x: tg.nn.functional.binary_cross_entropy_with_logits(x, x.detach()), 0.0, 0.25),
+    "square at 0": (lambda x: x**2, 0.0, 2.0),
+    "cube at 0": (lambda x: x**3, 0.0, 0.0),
+    "square by tensor at 0": (lambda x: x ** tg.tensor(2.0, dtype=tg.float64), 0.0, 2.0),
+    "first power at 0": (lambda x: x**1, 0.0, 0.0),
+    "softmax that hides": (lambda x: tg.stack([x, x * x - math.inf]).softmax(0)[0], 0.5, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_second_derivatives_at_the_edges(name):
+    function, at, expected = EDGES[name]
+    x = leaf(tg, np.float64(at))
+    (g,) = tg.autograd.grad(function(x), x, create_graph=True)
+    (h,) = tg.autograd.grad(g, x, allow_unused=True, materialize_grads=True)
+    assert h.item() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("function", [lambda x: x.norm(dim=1), lambda x: x.norm(1, dim=1), lambda x: x.std(1)])
+def test_a_row_without_length_has_no_second_derivative_and_does_no_harm(function):
+    x = leaf(tg, np.array([[0.0, 0.0], [1.0, 2.0]]))
+    u = leaf(tg, numbers(2))
+    (g,) = tg.autograd.grad(function(x), x, u, create_graph=True)
+    for h in tg.autograd.grad((g * tg.tensor(numbers(2, 2))).sum(), [x, u], allow_unused=True, materialize_grads=True):
+        assert np.isfinite(h.numpy()).all()
+
+
+def test_powers_with_exponent_zero():
+    """The mixed derivative of a^b is 1 / a at b = 0."""
+    a, b = leaf(tg, np.array([2.0, 0.5])), leaf(tg, np.zeros(2))
+    assert tinygrad_edu.testing.gradgradcheck(tg.pow, (a, b))
+    (g,) = tg.autograd.grad(tg.pow(a, b).sum(), a, create_graph=True)
+    (mixed,) = tg.autograd.grad(g.sum(), b)
+    assert (g.tolist(), mixed.tolist()) == ([0.0, 0.0], [0.5, 2.0])
+
+
 def test_derivatives_of_any_order():
     x = leaf(tg, np.float64(0.7))
     y = x.sin()
@@ -246,6 +290,32 @@ def test_hessian_vector_products_of_a_network():
         return list(t.autograd.grad(dot, weights))
 
     in_both(program)
+
+
+def test_a_hessian_vector_product_of_gpt_2():
+    """H v of the loss, by the direction's finite difference of the gradient."""
+    tg.manual_seed(0)
+    model = GPT(GPTConfig(block_size=8, vocab_size=11, n_layer=2, n_head=2, n_embd=8, dropout=0.0)).double()
+    ids = tg.tensor(np.random.default_rng(0).integers(0, 11, (2, 9)))
+    weights = list(model.parameters())
+    direction = [tg.tensor(numbers(*w.shape, seed=i)) for i, w in enumerate(weights)]
+
+    def gradients(**kwargs):
+        _, loss = model(ids[:, :-1], ids[:, 1:])
+        return tg.autograd.grad(loss, weights, **kwargs)
+
+    def moved(step):
+        with tg.no_grad():
+            for w, v in zip(weights, direction, strict=True):
+                w += step * v
+        return gradients()
+
+    dot = sum((g * v).sum() for g, v in zip(gradients(create_graph=True), direction, strict=True))
+    products = tg.autograd.grad(dot, weights)
+    eps = 1e-6
+    above, below = moved(eps), moved(-2 * eps)
+    for product, a, b in zip(products, above, below, strict=True):
+        np.testing.assert_allclose(product.numpy(), (a - b).numpy() / (2 * eps), rtol=1e-4, atol=1e-5)
 
 
 # ---- the arguments of backward and grad ------------------------------------------------------------------------------
@@ -600,6 +670,18 @@ def test_functions_are_differentiated_twice_as_in_torch():
         return [*first, *second, *third]
 
     in_both(program)
+
+
+def test_a_changed_output_of_a_function_is_noticed():
+    """It is kept, since nobody may run the reader's forward again."""
+    x = leaf(tg, numbers(3))
+    y = Cube.apply(x)
+    z = y.exp().sum()
+    with tg.no_grad():
+        y += 1
+    tg.autograd.grad(z, x, retain_graph=True)
+    with pytest.raises(RuntimeError, match="Cube .*was changed in place"):
+        tg.autograd.grad(z, x, create_graph=True)
 
 
 def test_one_output_of_a_function_is_enough():

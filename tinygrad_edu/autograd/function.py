@@ -89,7 +89,9 @@ class _UserOp:
         """A node that picks one output."""
         pick = _Output(self.name, index, len(self.outputs))
         # With the output as a constant, so that nobody has to run forward again to know it.
-        return Node(pick, pick, y._xp, {}, (), (self.node(),), y._array.shape, y._array.dtype, (y._array,))
+        node = Node(pick, pick, y._xp, {}, (), (self.node(),), y._array.shape, y._array.dtype, (y._array,))
+        node.versions.append((y._memory, y._memory.count))
+        return node
 
     def backward(self, xp: Any, saved: tuple[Context], gy: _Parts) -> tuple[Any, ...]:
         (ctx,) = saved

@@ -67,8 +67,7 @@ class Recorder:
     def _saved(self, node: Node) -> tuple[Any, ...]:
         """What the node saved, connected to the graph."""
         saved = node.saved or ()
-        constants = node.constants or ()
-        if node.pair is node.op and not any(_floating(s) and all(s is not c for c in constants) for s in saved):
+        if node.pair is node.op and not any(map(_floating, saved)):
             return saved
         run = self._run(node)
         known = {id(x): x for x in run.inputs}
@@ -76,7 +75,8 @@ class Recorder:
         known[id(run.y)] = self.mirror.wrap(run.output)
         if all(id(s) in known or not _floating(s) for s in run.saved):
             return tuple(known.get(id(s), s) for s in run.saved)
-        return node.op.forward(self.mirror, *(known[id(x)] for x in run.inputs), **node.attrs)[1]
+        again = node.op.forward(self.mirror, *(known[id(x)] for x in run.inputs), **node.attrs)[1]
+        return tuple(known.get(id(s), a) for s, a in zip(run.saved, again, strict=True))
 
     def _run(self, node: Node) -> _Run:
         """The node's forward, run again, after those of its parents."""
@@ -92,7 +92,7 @@ class Recorder:
         return self._runs[node]
 
     def _forward(self, node: Node) -> _Run:
-        inputs, tensors = [], []
+        inputs, tensors, kept = [], [], []
         for parent, constant in node.inputs():
             t = None
             if constant is None and parent is not None:
@@ -100,8 +100,9 @@ class Recorder:
             x = constant if t is None else t._array
             inputs.append(x.view() if hasattr(x, "strides") else x)
             tensors.append(t)
-        given = [isinstance(p, Leaf) or p is None for p in node.parents]  # not computed anew
-        node.check_unchanged([x for x, g in zip(inputs, given, strict=True) if g])
+            if t is None or isinstance(parent, Leaf):
+                kept.append(x)  # not computed anew
+        node.check_unchanged(kept)
         y, saved = node.op.forward(node.xp, *inputs, **node.attrs)
         output = self.mirror.tensor(node.xp.asarray(y), node)
         if node.op.may_alias and tensors[0] is not None and owner(output._array) is owner(tensors[0]._array):

@@ -11,7 +11,20 @@ from .op import Op
 
 def logistic(xp, x):
     """1 / (1 + e^-x): accurate for either sign, since 1 is never subtracted from."""
-    return 1 / (1 + xp.exp(-x))
+    return _logistic_of_minus(xp, -x)
+
+
+def _logistic_of_minus(xp, x):
+    if isinstance(xp, Mirror):
+        return xp.apply(Sigmoid, -x)
+    return 1 / (1 + xp.exp(x))
+
+
+def log_logistic(xp, x):
+    """ln(1 / (1 + e^-x)) = min(x, 0) - ln(1 + e^-|x|), where nothing overflows."""
+    if isinstance(xp, Mirror):
+        return xp.apply(Logsigmoid, x)
+    return xp.minimum(x, 0) - xp.log1p(xp.exp(-xp.abs(x)))
 
 
 class Relu(Op):
@@ -95,13 +108,13 @@ class Sigmoid(Op):
 
 
 class Logsigmoid(Op):
-    """y = ln sigmoid(x) = min(x, 0) - ln(1 + e^-|x|), where nothing overflows."""
+    """y = ln sigmoid(x)."""
 
     name = "logsigmoid"
 
     @staticmethod
     def forward(xp, x):
-        return xp.minimum(x, 0) - xp.log1p(xp.exp(-xp.abs(x))), (x,)
+        return log_logistic(xp, x), (x,)
 
     @staticmethod
     def backward(xp, saved, gy):
@@ -208,7 +221,7 @@ class GeluTanh(Op):
     @staticmethod
     def forward(xp, x):
         a, b = GeluTanh.a, GeluTanh.b
-        s = 1 / (1 + xp.exp((x * x * -b - a) * x))
+        s = _logistic_of_minus(xp, (x * x * -b - a) * x)
         return x * s, (x, s)
 
     @staticmethod

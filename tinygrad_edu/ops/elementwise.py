@@ -178,11 +178,11 @@ class Pow(Op):
         def of_base():
             if type(b) in (int, float):
                 return gy * (b * _power(a, b - 1)) if b else xp.zeros_like(gy)
-            return xp.where(b == 0, 0, gy * (b * a ** (b - 1)))
+            return gy * (b * a ** (xp.where((a == 0) & (b == 0), 1, b) - 1))
 
         def of_exponent():
-            log = xp.log(xp.asarray(a, y.dtype))
-            return xp.where((a == 0) & (b >= 0), 0, gy * (y * log))
+            base = xp.asarray(a, y.dtype)
+            return gy * (y * xp.log(xp.where((base == 0) & (b >= 0), 1, base)))
 
         return of_base, of_exponent
 

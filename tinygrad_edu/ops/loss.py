@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .activation import log_logistic, logistic
 from .op import Op
 
 
@@ -123,22 +124,17 @@ class BinaryCrossEntropyWithLogits(Op):
     @staticmethod
     def forward(xp, x, t, p):
         w = 1 if p is None else p * t + 1 - t
-        return (1 - t) * x - w * log_sigmoid(xp, x), (x, t, p)
+        return (1 - t) * x - w * log_logistic(xp, x), (x, t, p)
 
     @staticmethod
     def backward(xp, saved, gy):
         x, t, p = saved
-        s = 1 / (1 + xp.exp(-x))
+        s = logistic(xp, x)
         return (
             lambda: gy * (s - t if p is None else (p * t + 1 - t) * s - p * t),
-            lambda: gy * (-x if p is None else -x - (p - 1) * log_sigmoid(xp, x)),
+            lambda: gy * (-x if p is None else -x - (p - 1) * log_logistic(xp, x)),
             None,
         )
-
-
-def log_sigmoid(xp, x):
-    """log(1 / (1 + exp(-x))) without overflow."""
-    return xp.minimum(x, 0) - xp.log1p(xp.exp(-xp.abs(x)))
 
 
 class KlDiv(Op):

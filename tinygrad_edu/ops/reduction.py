@@ -209,12 +209,13 @@ class Std(Op):
     def forward(xp, x, *, axis, keepdims, correction):
         y, (deviation, n, kept) = Var.forward(xp, x, axis=axis, keepdims=keepdims, correction=correction)
         y = xp.sqrt(y)
-        return y, (deviation, n, y.reshape(kept))
+        return y, (deviation, n, y, kept)
 
     @staticmethod
     def backward(xp, saved, gy):
-        deviation, n, y = saved
-        return xp.where(y == 0, 0, gy.reshape(y.shape) / (y * n)) * deviation
+        deviation, n, y, kept = saved
+        y = y.reshape(kept)
+        return gy.reshape(kept) / (xp.where(y == 0, xp.inf, y) * n) * deviation
 
 
 class Norm(Op):
@@ -234,16 +235,18 @@ class Norm(Op):
         else:
             y = total(xp, xp.abs(x) ** p, axis, keepdims=True) ** (1 / p)
         y = y.astype(x.dtype)
-        return (y if keepdims else xp.squeeze(y, axis)), (x, y, p)
+        y = y if keepdims else xp.squeeze(y, axis)
+        return y, (x, y, p, _kept(x, axis))
 
     @staticmethod
     def backward(xp, saved, gy):
-        x, y, p = saved
-        gy = gy.reshape(y.shape)
-        if p == 2:
-            return xp.where(y == 0, 0, gy / y) * x
+        x, y, p, kept = saved
         if p == 0:
             return None
+        gy, y = gy.reshape(kept), y.reshape(kept)
+        y = xp.where(y == 0, xp.inf, y)
+        if p == 2:
+            return gy / y * x
         return xp.where(x == 0, 0, gy * xp.sign(x) * (xp.abs(x) / y) ** (p - 1))
 
 
