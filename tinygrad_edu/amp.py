@@ -15,7 +15,7 @@ from .tensor import Tensor
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class NamedDtype:
+class _NamedDtype:
     """A dtype of PyTorch's that has only its name here, so that programs may mention it.
 
     NumPy has no such type: making or casting a tensor to it is a TypeError.
@@ -28,7 +28,7 @@ class NamedDtype:
         return f"tinygrad_edu.{self.name}"
 
 
-bfloat16 = NamedDtype("bfloat16")
+bfloat16 = _NamedDtype("bfloat16")
 
 
 class autocast:

@@ -68,6 +68,7 @@ def in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     method.__name__ = method.__qualname__ = function.__name__ + "_"
     method.__doc__ = f"`{function.__name__}`, written into this tensor."
+    method.__wrapped__ = function  # type: ignore[attr-defined]  # for tools that show its arguments
     return method
 
 

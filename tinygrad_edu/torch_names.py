@@ -3,47 +3,49 @@
 VERSION = "2.13.0"
 NAMES = {
     "": """
-        AVG BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor Generator GradScaler HalfTensor IntTensor
-        LongTensor PRIVATE_OPS SUM ShortTensor Size Tensor USE_GLOBAL_DEPS USE_RTLD_GLOBAL_WITH_LIBTORCH abs absolute
-        acos acosh adaptive_avg_pool1d adaptive_max_pool1d add addbmm addcdiv addcmul addmm addmv addr adjoint
-        affine_grid_generator all allclose alpha_dropout amax amin aminmax angle any arange arccos arccosh arcsin
-        arcsinh arctan arctan2 arctanh are_deterministic_algorithms_enabled argmax argmin argsort argwhere as_strided
-        as_strided_scatter as_tensor asarray asin asinh atan atan2 atanh atleast_1d atleast_2d atleast_3d autocast
-        avg_pool1d baddbmm bartlett_window batch_norm bernoulli bfloat16 bilinear binary_cross_entropy_with_logits
-        bincount binomial bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor
-        blackman_window block_diag bmm bool broadcast_shapes broadcast_tensors broadcast_to bucketize can_cast
-        cartesian_prod cat cdist cdouble ceil celu cfloat chain_matmul chalf channel_shuffle channels_last
-        channels_last_3d cholesky cholesky_inverse cholesky_solve chunk clamp clamp_max clamp_min clear_autocast_cache
-        clip clone column_stack combinations compile complex complex128 complex32 complex64 concat concatenate cond
-        conj conj_physical constant_pad_nd contiguous_format conv1d conv2d conv3d conv_tbc conv_transpose1d
-        conv_transpose2d conv_transpose3d convolution copysign corrcoef cos cosh cosine_embedding_loss
-        cosine_similarity count_nonzero cov cross ctc_loss cummax cummin cumprod cumsum cumulative_trapezoid
-        default_generator deg2rad dequantize det detach device diag diag_embed diagflat diagonal diagonal_scatter diff
-        digamma dist div divide dot double dropout dsmm dsplit dstack dtype e eig einsum embedding embedding_bag empty
-        empty_like empty_permuted empty_quantized empty_strided enable_grad eq equal erf erfc erfinv exp exp2 expm1
-        eye feature_alpha_dropout feature_dropout fill finfo fix flatten flip fliplr flipud float float16 float32
-        float64 float_power floor floor_divide fmax fmin fmod frac frexp frobenius_norm from_dlpack from_file
-        from_numpy frombuffer full full_like gather gcd ge geqrf ger get_default_device get_default_dtype
-        get_deterministic_debug_mode get_device get_device_module get_file_path get_float32_matmul_precision
-        get_num_interop_threads get_num_threads get_rng_state gradient greater greater_equal grid_sampler
-        grid_sampler_2d grid_sampler_3d group_norm gru gru_cell gt half hamming_window hann_window hardshrink
-        has_lapack has_mkl has_openmp has_spectral heaviside hinge_embedding_loss histc histogram histogramdd hsmm
-        hsplit hspmm hstack hypot i0 igamma igammac iinfo imag index_add index_fill index_put index_reduce
-        index_select inf inference_mode init_num_threads initial_seed inner instance_norm int int16 int32 int64 int8
-        int_repr inverse is_anomaly_check_nan_enabled is_anomaly_enabled is_complex is_conj
+        BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor Generator GradScaler HalfTensor IntTensor LongTensor
+        ShortTensor Size Tensor abs absolute acos acosh adaptive_avg_pool1d adaptive_max_pool1d add addbmm addcdiv
+        addcmul addmm addmv addr adjoint affine_grid_generator all allclose alpha_dropout amax amin aminmax angle any
+        arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh are_deterministic_algorithms_enabled argmax argmin
+        argsort argwhere as_strided as_strided_scatter as_tensor asarray asin asinh atan atan2 atanh atleast_1d
+        atleast_2d atleast_3d autocast avg_pool1d baddbmm bartlett_window batch_norm bernoulli bfloat16 bilinear
+        binary_cross_entropy_with_logits bincount binomial bitwise_and bitwise_left_shift bitwise_not bitwise_or
+        bitwise_right_shift bitwise_xor blackman_window block_diag bmm bool broadcast_shapes broadcast_tensors
+        broadcast_to bucketize can_cast cartesian_prod cat cdist cdouble ceil celu cfloat chain_matmul chalf
+        channel_shuffle channels_last channels_last_3d cholesky cholesky_inverse cholesky_solve chunk clamp clamp_max
+        clamp_min clear_autocast_cache clip clone column_stack combinations compile complex complex128 complex32
+        complex64 concat concatenate cond conj conj_physical constant_pad_nd contiguous_format conv1d conv2d conv3d
+        conv_tbc conv_transpose1d conv_transpose2d conv_transpose3d convolution copysign corrcoef cos cosh
+        cosine_embedding_loss cosine_similarity count_nonzero cov cross ctc_loss cummax cummin cumprod cumsum
+        cumulative_trapezoid default_generator deg2rad dequantize det detach device diag diag_embed diagflat diagonal
+        diagonal_scatter diff digamma dist distributed distributions div divide dot double dropout dsmm dsplit dstack
+        dtype e eig einsum embedding embedding_bag empty empty_like empty_permuted empty_quantized empty_strided
+        enable_grad eq equal erf erfc erfinv exp exp2 expm1 export eye feature_alpha_dropout feature_dropout fft fill
+        finfo fix flatten flip fliplr flipud float float16 float32 float64 float_power floor floor_divide fmax fmin
+        fmod frac frexp frobenius_norm from_dlpack from_file from_numpy frombuffer full full_like func fx gather gcd
+        ge geqrf ger get_default_device get_default_dtype get_deterministic_debug_mode get_device get_device_module
+        get_file_path get_float32_matmul_precision get_num_interop_threads get_num_threads get_rng_state gradient
+        greater greater_equal grid_sampler grid_sampler_2d grid_sampler_3d group_norm gru gru_cell gt half
+        hamming_window hann_window hardshrink has_lapack has_mkl has_openmp has_spectral heaviside
+        hinge_embedding_loss histc histogram histogramdd hsmm hsplit hspmm hstack hub hypot i0 igamma igammac iinfo
+        imag index_add index_fill index_put index_reduce index_select inf inference_mode init_num_threads initial_seed
+        inner instance_norm int int16 int32 int64 int8 int_repr inverse is_anomaly_check_nan_enabled
+        is_anomaly_enabled is_autocast_cache_enabled is_autocast_cpu_enabled is_autocast_enabled
+        is_autocast_ipu_enabled is_autocast_xla_enabled is_complex is_conj
         is_deterministic_algorithms_warn_only_enabled is_distributed is_floating_point is_grad_enabled is_inference
         is_inference_mode_enabled is_neg is_nonzero is_same_size is_signed is_storage is_tensor is_vulkan_available
-        is_warn_always_enabled isclose isfinite isin isinf isnan isneginf isposinf isreal istft jagged kaiser_window
-        kl_div kron kthvalue layer_norm layout lcm ldexp le legacy_contiguous_format lerp less less_equal lgamma
-        linspace load lobpcg log log10 log1p log2 log_softmax logaddexp logaddexp2 logcumsumexp logdet logical_and
-        logical_not logical_or logical_xor logit logspace logsumexp long lstm lstm_cell lstsq lt lu lu_solve lu_unpack
-        manual_seed margin_ranking_loss masked_fill masked_scatter masked_select matmul matrix_exp matrix_power
-        matrix_rank max max_pool1d max_pool1d_with_indices max_pool2d max_pool3d maximum mean median memory_format
-        meshgrid min minimum mm mode moveaxis movedim msort mul multinomial multiply mv mvlgamma nan nan_to_num
-        nanmean nanmedian nanquantile nansum narrow ne neg negative newaxis nextafter no_grad nonzero nonzero_static
-        norm norm_except_dim normal not_equal nuclear_norm numel ones ones_like orgqr ormqr outer pairwise_distance
-        pca_lowrank pdist permute pi pinverse pixel_shuffle pixel_unshuffle poisson poisson_nll_loss polar polygamma
-        positive pow prelu preserve_format prod promote_types put qr quantile quantize_per_channel quantize_per_tensor
+        is_warn_always_enabled isclose isfinite isin isinf isnan isneginf isposinf isreal istft jagged jit
+        kaiser_window kl_div kron kthvalue layer_norm layout lcm ldexp le legacy_contiguous_format lerp less
+        less_equal lgamma linspace load lobpcg log log10 log1p log2 log_softmax logaddexp logaddexp2 logcumsumexp
+        logdet logical_and logical_not logical_or logical_xor logit logspace logsumexp long lstm lstm_cell lstsq lt lu
+        lu_solve lu_unpack manual_seed margin_ranking_loss masked masked_fill masked_scatter masked_select matmul
+        matrix_exp matrix_power matrix_rank max max_pool1d max_pool1d_with_indices max_pool2d max_pool3d maximum mean
+        median memory_format meshgrid min minimum mm mode moveaxis movedim mps msort mul multinomial multiply
+        multiprocessing mv mvlgamma nan nan_to_num nanmean nanmedian nanquantile nansum narrow ne neg negative nested
+        newaxis nextafter no_grad nonzero nonzero_static norm norm_except_dim normal not_equal nuclear_norm numel ones
+        ones_like onnx orgqr ormqr outer overrides package pairwise_distance pca_lowrank pdist permute pi pinverse
+        pixel_shuffle pixel_unshuffle poisson poisson_nll_loss polar polygamma positive pow prelu preserve_format prod
+        profiler promote_types put qr quantile quantization quantize_per_channel quantize_per_tensor
         quantize_per_tensor_dynamic rad2deg rand rand_like randint randint_like randn randn_like randperm range ravel
         real reciprocal relu remainder renorm repeat_interleave reshape resolve_conj resolve_neg result_type rms_norm
         rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell roll rot90 round row_stack rrelu rsqrt rsub saddmm save
@@ -51,7 +53,7 @@ NAMES = {
         set_anomaly_enabled set_default_device set_default_dtype set_default_tensor_type set_deterministic_debug_mode
         set_float32_matmul_precision set_flush_denormal set_grad_enabled set_num_interop_threads set_num_threads
         set_printoptions set_rng_state set_warn_always sgn short sigmoid sign signbit sin sinc sinh slice_inverse
-        slice_scatter slogdet smm softmax solve sort sparse_bsc sparse_bsc_tensor sparse_bsr sparse_bsr_tensor
+        slice_scatter slogdet smm softmax solve sort sparse sparse_bsc sparse_bsc_tensor sparse_bsr sparse_bsr_tensor
         sparse_compressed_tensor sparse_coo sparse_coo_tensor sparse_csc sparse_csc_tensor sparse_csr
         sparse_csr_tensor split split_with_sizes spmm sqrt square squeeze sspaddmm stack std std_mean stft strided sub
         subtract sum svd svd_lowrank swapaxes swapdims symeig t take take_along_dim tan tanh tensor tensor_split
@@ -59,7 +61,7 @@ NAMES = {
         triplet_margin_loss triu triu_indices true_divide trunc typename uint16 uint32 uint64 uint8 unbind unflatten
         unique unique_consecutive unravel_index unsafe_chunk unsafe_split unsafe_split_with_sizes unsqueeze
         use_deterministic_algorithms vander var var_mean vdot view_as_complex view_as_real vmap vsplit vstack where
-        while_loop xlogy zeros zeros_like
+        while_loop xlogy xpu zeros zeros_like
     """.split(),
     "Tensor": """
         H T abs abs_ absolute absolute_ acos acos_ acosh acosh_ add add_ addbmm addbmm_ addcdiv addcdiv_ addcmul
@@ -219,6 +221,6 @@ NAMES = {
         synchronize temperature use_mem_pool utilization
     """.split(),
     "amp": """
-        GradScaler autocast custom_bwd custom_fwd
+        GradScaler autocast custom_bwd custom_fwd is_autocast_available
     """.split(),
 }

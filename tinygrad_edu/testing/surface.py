@@ -6,6 +6,7 @@ names and keeps them in `tinygrad_edu/torch_names.py`, so that neither the page 
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 import sys
@@ -15,32 +16,39 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import tinygrad_edu
-
 from .. import torch_names
 from ..absent import NAMESPACES
+from ..absent import ROOT as PACKAGE
 from .differences import EVERYWHERE, OF
-from .op_table import records
+from .op_table import exists, records, resolve
 
+tinygrad_edu = importlib.import_module(PACKAGE)  # the layer above, which is what is described here
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "torch-compatibility.md"
 
 # Names that Python programs do not use: internals, old aliases, quantised and sparse kernels, other packages' helpers.
 _INTERNAL = re.compile(
     r"^(cudnn|miopen|mkldnn|fbgemm|quantized|fake_quant|sym_|autocast_|import_ir|parse_|per_(channel|tensor)|q_|merge_type|"
-    r"get_autocast|set_autocast|is_autocast|batch_norm_|bits?\d|bit$|fused_moving|choose_q|sparse_support|profiler_|native_|"
+    r"get_autocast|set_autocast|batch_norm_|bits?\d|bit$|fused_moving|choose_q|sparse_support|profiler_|native_|"
     r"has_torch_function|handle_torch|Broadcasting|GRID_SAMPLE|DEVICE_REQ|PYTORCH_REL|TYPE_CHECKING|EPOCH_DEPR|Param[S]pec|"
     r"u?int[1-7]$|q?u?int\dx\d|qu?int\d|float[48]_|hash_tensor|unify_type|thread_safe|factory_kwargs|prepare_multi|runtime_val|"
     r"argument_val|guaranteed_data|functional_data|non_determ|enforce_grad|kineto|Profiler|NestedIO|is_view_replay|common_|"
     r"multi_dim_common|compiled_with|class[p]roperty|annotations$|override$|ref$|bisect_right$|cudart|cudaStatus|wait$|fork$)"
     r"|AVG$|SUM$|PRIVATE_|USE_|.*(_copy|_notes|Storage)$|^(Compilation|JIT|Script|Sym|Call|Deferred)|.*Type$"
 )
-_TYPES = {"Tensor", "Size", "Generator", "device", "dtype", "finfo", "iinfo", "no_grad", "enable_grad", "inference_mode",
-          "set_grad_enabled", "autocast", "GradScaler", "FloatTensor", "DoubleTensor", "HalfTensor", "LongTensor",
-          "IntTensor", "ShortTensor", "CharTensor", "ByteTensor", "BoolTensor", "memory_format", "layout"}  # fmt: skip
-
-_MODULES = {"distributed", "distributions", "export", "fft", "func", "fx", "hub", "jit", "masked", "mps", "multiprocessing",
-            "nested", "onnx", "overrides", "package", "profiler", "quantization", "sparse", "xpu"}  # fmt: skip
+_TYPES = set(
+    """
+    Tensor Size Generator device dtype finfo iinfo no_grad enable_grad inference_mode set_grad_enabled autocast
+    GradScaler FloatTensor DoubleTensor HalfTensor LongTensor IntTensor ShortTensor CharTensor ByteTensor BoolTensor
+    layout memory_format
+    """.split()
+)
+_MODULES = set(
+    """
+    distributed distributions export fft func fx hub jit masked mps multiprocessing nested onnx overrides package
+    profiler quantization sparse xpu
+    """.split()
+)
 
 
 def names_of_torch(namespace: str) -> list[str]:
@@ -49,12 +57,13 @@ def names_of_torch(namespace: str) -> list[str]:
 
     holder = _resolve(torch, namespace)
     found = []
-    for name in dir(holder):
+    for name in sorted({*dir(holder), *(_MODULES if not namespace else ())}):  # its modules may not be imported yet
         value = getattr(holder, name, None)
         module = (getattr(value, "__module__", None) or "").partition(".")[0]
-        if name[0] == "_" or (isinstance(value, ModuleType) and (namespace or name not in _MODULES)):
+        if not namespace and name in _MODULES:
+            found.append(name)
             continue
-        if module not in ("torch", "builtins", ""):
+        if name[0] == "_" or isinstance(value, ModuleType) or module not in ("torch", "builtins", ""):
             continue
         if namespace in ("", "cuda") and (
             name not in _TYPES and (isinstance(value, type) or name[-1] == "_")  # in-place forms are methods
@@ -89,15 +98,22 @@ def offered(namespace: str) -> dict[str, Any]:
         elsewhere = namespace and namespace != "Tensor" and not _belongs(holder, name, value)
         if name[0] != "_" and not isinstance(value, ModuleType) and not elsewhere:
             found[name] = value
-    if namespace == "Tensor":
-        return found
-    return {name: found[name] for name in sorted(found, key=str.lower)}
+    return {name: found[name] for name in sorted(found, key=_alphabetical)}
+
+
+def _alphabetical(name: str) -> tuple[str, str]:
+    return name.lower(), name
 
 
 def _belongs(holder: Any, name: str, value: Any) -> bool:
     """Whether a module offers this name, rather than having imported it for its own use."""
     source = inspect.getsource(holder)
-    return bool(re.search(rf"^\s*(from .* import .* as {name}$|(def|class) {name}\b|{name}\b.*= )", source, re.M))
+    if " import *" in source:  # a module that stands for another one
+        return bool(getattr(value, "__module__", None))
+    exported = rf"from (?!typing).* import \w+ as {name}$"
+    defined = rf"(def|class) {name}\b"
+    assigned = rf"([\w, ]+, )?{name}(, [\w, ]+)?( = |: )"
+    return bool(re.search(rf"^\s*({exported}|{defined}|{assigned})", source, re.M))
 
 
 def signature(value: Any) -> str:
@@ -113,26 +129,35 @@ def signature(value: Any) -> str:
     return re.sub(r" at 0x[0-9a-f]+|<(class|function) '?([\w.]+)'?>", r"\2", text)
 
 
-def proofs() -> Callable[[str, str], str]:
+# Where a namespace is tested first of all; a name that no record describes is looked for there before elsewhere.
+_TESTS = {
+    "": ("test_tensor", "test_surface"), "Tensor": ("test_tensor", "test_engine"), "nn": ("test_nn",),
+    "nn.functional": ("test_nn",), "nn.init": ("test_init",), "nn.utils": ("test_nn",), "optim": ("test_optim",),
+    "optim.lr_scheduler": ("test_lr_scheduler",), "autograd": ("test_engine", "test_gradcheck"),
+    "utils.data": ("test_data",),
+}  # fmt: skip
+
+
+def proofs() -> Callable[[str, str, Any], str]:
     """A function that says where a name is tested: its record in the op table, or a test file that uses it."""
-    families: dict[str, str] = {}
+    families: dict[Any, str] = {}
     for family, entries in records().items():
         for entry in entries:
             name = entry.name.partition("(")[0].strip()
             families.setdefault(name, family)
-            if not name.startswith("nn."):
-                families.setdefault(f"Tensor.{name}", family)
-                families.setdefault(f"Tensor.{name}_", family)
-    tests = [(path.name, path.read_text("utf-8")) for path in sorted((ROOT / "tests").glob("test_*.py"))]
-    words = {name: set(re.findall(r"\w+", text)) for name, text in tests}
+            families.setdefault(f"Tensor.{name}_", family)
+            if exists(tinygrad_edu, name):
+                families.setdefault(resolve(tinygrad_edu, name), family)
+    tests = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "tests").glob("test_*.py"))}
+    words = {name: set(re.findall(r"\w+", text)) for name, text in tests.items()}
 
-    def proof(namespace: str, name: str) -> str:
-        dotted = f"{namespace}.{name}" if namespace else name
-        short = f"nn.functional.{name}"
-        for known in (dotted, dotted.removeprefix("linalg."), short if namespace in ("", "special") else dotted):
+    def proof(namespace: str, name: str, value: Any) -> str:
+        for known in (value if callable(value) else None, f"{namespace}.{name}" if namespace else name):
             if known in families:
                 return f"records of {families[known]}"
-        return next((f"`{file}`" for file in words if name in words[file]), "")
+        preferred = _TESTS.get(namespace, ("test_surface",))
+        places = sorted((file for file in words if name in words[file]), key=lambda f: not f.startswith(preferred))
+        return f"`{places[0]}.py`" if places else ""
 
     return proof
 
@@ -142,37 +167,37 @@ def page() -> str:
     proof = proofs()
     spaces = {space: offered(space) for space in NAMESPACES}
     count = sum(len(names) for names in spaces.values())
-    return "\n".join([*_introduction(count), *(line for s in NAMESPACES for line in _section(s, spaces[s], proof)), ""])
+    sections = (line for space in NAMESPACES for line in _section(space, spaces[space], proof))
+    return "\n".join([*_introduction(count), *sections, ""]).rstrip("\n") + "\n"
 
 
 def _introduction(count: int) -> Iterator[str]:
-    yield "# What is offered, and what differs from PyTorch"
-    yield ""
-    yield f"The {count} public names below mean what they mean in PyTorch {torch_names.VERSION}, with the arguments that"
-    yield "are shown, their order and their defaults. *Proof* names the records of the op table (in"
-    yield "`tinygrad_edu/testing/table/`: value, gradient, dtype and errors are compared with PyTorch's) or a file of tests."
-    yield "`python -m tinygrad_edu.testing.surface` writes this page."
-    yield ""
-    yield "## Differences everywhere"
-    yield ""
+    text = (
+        f"The {count} public names below mean what they mean in PyTorch {torch_names.VERSION}, with the arguments that "
+        "are shown, their order and their defaults. *Proof* names the records of the op table (in "
+        "`tinygrad_edu/testing/table/`: value, gradient, dtype and errors are compared with PyTorch's) or a file of "
+        "tests. `python -m tinygrad_edu.testing.surface` writes this page."
+    )
+    yield from ("# What is offered, and what differs from PyTorch", "", textwrap.fill(text, 118), "")
+    yield from ("## Differences everywhere", "")
     yield from (textwrap.fill(f"- {text}", 118, subsequent_indent="  ") for text in EVERYWHERE)
     yield ""
 
 
-def _section(namespace: str, names: dict[str, Any], proof: Callable[[str, str], str]) -> Iterator[str]:
+def _section(namespace: str, names: dict[str, Any], proof: Callable[[str, str, Any], str]) -> Iterator[str]:
     theirs = set(torch_names.NAMES[namespace])
     yield f"## tinygrad_edu{'.' if namespace else ''}{namespace}"
     yield ""
     yield "| name and arguments | differs | proof |"
     yield "| --- | --- | --- |"
-    for name, value in sorted(names.items(), key=lambda item: item[0].lower()):
+    for name, value in names.items():
         dotted = f"{namespace}.{name}" if namespace else name
         notes = [OF[dotted]] if dotted in OF else []
         if name not in theirs:
             notes.append("not in PyTorch")
         call = f"{name}{signature(value)}".replace("|", "\\|")
-        yield f"| `{call}` | {'; '.join(notes)} | {proof(namespace, name)} |"
-    absent = sorted(theirs - set(names) - set(dir(_resolve(tinygrad_edu, namespace))), key=str.lower)
+        yield f"| `{call}` | {'; '.join(notes)} | {proof(namespace, name, value)} |"
+    absent = sorted(theirs - set(names) - set(dir(_resolve(tinygrad_edu, namespace))), key=_alphabetical)
     if absent:
         yield ""
         yield f"Not here ({len(absent)}):"
