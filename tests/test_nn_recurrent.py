@@ -187,6 +187,11 @@ def test_misuse_is_refused_as_in_torch(make, match):
     assert re.search(match, same_error(make))
 
 
+def test_an_lstm_needs_both_states():
+    with pytest.raises(TypeError, match=r"tuple \(h_0, c_0\) of two Tensors, got Tensor"):
+        nn.LSTM(2, 4)(tg.zeros(*X), tg.zeros(1, 3, 4))
+
+
 # ---- sequences of different lengths ----------------------------------------------------------------------------------
 
 

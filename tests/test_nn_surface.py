@@ -169,6 +169,12 @@ def test_ctc_loss_is_the_sum_over_all_alignments():
     assert math.isclose(loss.item(), -math.log(total), rel_tol=1e-12)
 
 
+def test_ctc_loss_refuses_classes_that_do_not_exist():
+    """PyTorch reads beyond its memory."""
+    with pytest.raises(RuntimeError, match=r"classes, 0 .. 2, got 1, 3"):
+        F.ctc_loss(tg.zeros(4, 3), tg.tensor([1, 3]), [4], [2])
+
+
 def test_ctc_loss_has_the_gradient_of_its_formula():
     """Also where the log-probabilities do not come from log_softmax."""
     x = tg.tensor(normal(5, 2, 4), requires_grad=True)

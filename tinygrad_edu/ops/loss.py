@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 from .activation import log_logistic, logistic
 from .op import Op
 
@@ -169,31 +171,33 @@ class CtcPaths(Op):
         alphas = [xp.where(xp.arange(emit.shape[2]) < 2, emit[0], -xp.inf)]
         for t in range(1, len(emit)):
             before = alphas[-1]
-            jumps = xp.where(skip, moved(xp, before, 2), -xp.inf)
-            here = xp.logaddexp(xp.logaddexp(before, moved(xp, before, 1)), jumps) + emit[t]
+            ways = [before, from_left(xp, before, 1), xp.where(skip, from_left(xp, before, 2), -xp.inf)]
+            here = reduce(xp.logaddexp, ways) + emit[t]
             alphas.append(xp.where((t < steps)[:, None], here, before))
-        y = -xp.logaddexp.reduce(xp.where(final, alphas[-1], -xp.inf), axis=1)
+        y = -reduce(xp.logaddexp, xp.where(final, alphas[-1], -xp.inf).T)
         return y, (emit, skip, final, steps, xp.stack(alphas), y)
 
     @staticmethod
     def backward(xp, saved, gy):
         emit, skip, final, steps, alpha, y = saved
-        beta = end = xp.where(final, 0, -xp.inf).astype(
-            emit.dtype
-        )  # the log of the sum over all paths from each state on
+        # The log of the sum over all paths from each state on, without the emission there.
+        beta = end = xp.where(final, 0, -xp.inf).astype(emit.dtype)
         shares = []  # of each state at each step in the sum over all paths
         for t in reversed(range(len(emit))):
             counts = (t < steps)[:, None]
             through = alpha[t] + beta
             shares.append(xp.where(counts, xp.exp(xp.where(through == -xp.inf, through, through + y[:, None])), 0))
             after = beta + emit[t]
-            jumps = moved(xp, xp.where(skip, after, -xp.inf), -2)
-            before = xp.logaddexp(xp.logaddexp(after, moved(xp, after, -1)), jumps)
-            beta = xp.where(counts, before, end)
+            ways = [after, from_right(xp, after, 1), from_right(xp, xp.where(skip, after, -xp.inf), 2)]
+            beta = xp.where(counts, reduce(xp.logaddexp, ways), end)
         return -xp.stack(shares[::-1]) * gy[:, None], None, None, None
 
 
-def moved(xp, x, by):
-    """The columns of a matrix moved to the right (by > 0) or left, with -inf where none comes from."""
-    nothing = xp.full((len(x), min(abs(by), x.shape[1])), -xp.inf, x.dtype)
-    return xp.concatenate([nothing, x[:, :-by]] if by > 0 else [x[:, -by:], nothing], axis=1)
+def from_left(xp, x, by):
+    """The columns of a matrix moved to the right, with -inf where none comes from."""
+    return xp.concatenate([xp.full((len(x), by), -xp.inf, x.dtype), x], axis=1)[:, : x.shape[1]]
+
+
+def from_right(xp, x, by):
+    """The columns of a matrix moved to the left, with -inf where none comes from."""
+    return xp.concatenate([x, xp.full((len(x), by), -xp.inf, x.dtype)], axis=1)[:, by:]

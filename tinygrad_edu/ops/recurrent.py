@@ -55,7 +55,7 @@ class LstmHidden(Op):
         o, t = saved
         h = o.shape[-1]
         return (
-            lambda: SlicePart((*o.shape[:-1], 4 * h), (..., slice(3 * h, 4 * h)), gy * t * o * (1 - o)),
+            lambda: SlicePart((*o.shape[:-1], 4 * h), (..., slice(3 * h, None)), gy * t * o * (1 - o)),
             lambda: gy * o * (1 - t * t),
         )
 

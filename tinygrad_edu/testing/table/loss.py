@@ -490,6 +490,7 @@ def _ctc_errors(rng):
         ErrorSample(x, targets, full, t, reduction="avg", error=ValueError, match="avg is not"),
         ErrorSample(n(5), targets, full, t, error=RuntimeError, match=r"\(T, B, C\) or \(T, C\), got shape \(5,\)"),
         ErrorSample(n((0, 3, 5)), targets, (0, 0, 0), t, error=RuntimeError, match="got shape"),
+        ErrorSample(x.astype(int), targets, full, t, error=NotImplementedError, match="floating"),
     ]
 
 
