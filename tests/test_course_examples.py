@@ -153,7 +153,7 @@ STATED = {  # the figure that the program states of itself, and how it shows it 
     "names_mlp": (r"and ([\d.]+) on test", r"test: ([\d.]+)\n"),
     "text_classifier": (r"with a loss of ([\d.]+) \(dev", r"test: loss ([\d.]+)"),
     "encoder_classifier": (r"with a loss of ([\d.]+) \(dev", r"test: loss ([\d.]+)"),
-    "digits_cnn": (r"96.1%, with a loss of ([\d.]+)", r"epoch 20: test loss ([\d.]+)[^\n]*\ncnn"),
+    "digits_cnn": (r"96.1%, with a loss of (\d+\.\d+)", r"epoch 20: test loss ([\d.]+)[^\n]*\ncnn"),
 }
 
 
