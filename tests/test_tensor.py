@@ -581,6 +581,7 @@ def test_names_that_pytorch_has_too():
         "backend",
         "creation",
         "kernels",
+        "mirror",
         "tensor",
         "use_kernels",
     }
