@@ -211,8 +211,8 @@ def _user_line() -> tuple[CodeType, int]:
 def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     """Undo broadcasting: sum the gradient over the axes along which the input of this shape was repeated."""
     extra = g.ndim - len(shape)
-    axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
-    return g.sum(axis=axes, keepdims=True).reshape(shape)
+    axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1)
+    return g.sum(axis=axes).reshape(shape)
 
 
 def in_backward_order(roots: Iterable[Node | Leaf], targets: Sequence[Node | Leaf] = ()) -> list[Node | Leaf]:

@@ -36,7 +36,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .. import ops
-from ..autograd.engine import Part
+from ..autograd.engine import Part, sum_to
 from ..autograd.modes import observe
 from ..dispatch import use_kernels
 from ..ops.op import Op
@@ -75,8 +75,8 @@ def named_ops() -> dict[str, type[Op]]:
 
 
 def functions_of(op: type[Op]) -> list[FunctionType]:
-    """The backward of an op, and the functions in `ops/` that it calls."""
-    found: list[FunctionType] = []
+    """The backward of an op, the functions in `ops/` that it calls, and what undoes its broadcasting."""
+    found: list[FunctionType] = [sum_to] if op.broadcasts else []
     pending: list[Any] = [op.backward]
     while pending:
         function = pending.pop()
@@ -98,8 +98,9 @@ def _names(code: Any) -> set[str]:
 
 
 def title(function: FunctionType) -> str:
-    """Where a function is defined, below `ops`: `normalization.Softmax.backward`."""
-    return f"{function.__module__.removeprefix(ops.__name__ + '.')}.{function.__qualname__}"
+    """Where a function is defined: `normalization.Softmax.backward` in `ops`, or `autograd.engine.sum_to`."""
+    module = function.__module__.removeprefix("tinygrad_edu.").removeprefix("ops.")
+    return f"{module}.{function.__qualname__}"
 
 
 def targets(names: Iterable[str] | None = None) -> dict[str, tuple[FunctionType, frozenset[str]]]:
