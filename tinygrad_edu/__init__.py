@@ -393,6 +393,7 @@ from .functional.statistics import cumulative_trapezoid as cumulative_trapezoid
 from .functional.statistics import diff as diff
 from .functional.statistics import dist as dist
 from .functional.statistics import histc as histc
+from .functional.statistics import logcumsumexp as logcumsumexp
 from .functional.statistics import nanmean as nanmean
 from .functional.statistics import nanmedian as nanmedian
 from .functional.statistics import nanquantile as nanquantile

@@ -894,6 +894,7 @@ class Tensor:
     nanmean, nanmedian = statistics.nanmean, statistics.nanmedian
     quantile, nanquantile = statistics.quantile, statistics.nanquantile
     cummax, cummin, diff, histc = statistics.cummax, statistics.cummin, statistics.diff, statistics.histc
+    logcumsumexp = statistics.logcumsumexp
     cov, corrcoef, dist = statistics.cov, statistics.corrcoef, statistics.dist
     # functional/matrices.py
     addbmm, addr, ger = matrices.addbmm, matrices.addr, matrices.ger
@@ -961,6 +962,11 @@ class Tensor:
     bitwise_and_, bitwise_or_ = in_place(bitwise_and), in_place(bitwise_or)
     bitwise_xor_, bitwise_not_ = in_place(bitwise_xor), in_place(bitwise_not)
     cumsum_, cumprod_ = in_place(cumsum), in_place(cumprod)
+    subtract_, multiply_, divide_, true_divide_ = sub_, mul_, div_, div_
+    negative_, absolute_, fix_, arctan2_ = neg_, abs_, trunc_, atan2_
+    arcsin_, arccos_, arctan_ = asin_, acos_, atan_
+    eq_, ne_, lt_, le_, gt_, ge_ = in_place(eq), in_place(ne), in_place(lt), in_place(le), in_place(gt), in_place(ge)
+    not_equal_, less_, less_equal_, greater_, greater_equal_ = ne_, lt_, le_, gt_, ge_
     addbmm_, addr_, addmm_, addmv_ = in_place(addbmm), in_place(addr), in_place(addmm), in_place(addmv)
     baddbmm_ = in_place(baddbmm)
     acosh_, asinh_, atanh_ = in_place(acosh), in_place(asinh), in_place(atanh)

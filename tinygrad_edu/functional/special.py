@@ -17,10 +17,12 @@ from .elementwise import (
     isinf,
     isnan,
     log,
+    log1p,
     logical_and,
     logical_or,
     lt,
     mul,
+    neg,
     pow,
     sign,
     sin,
@@ -136,7 +138,7 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
     p = to_floating(input)
     if eps is not None:
         p = clamp(p, eps, 1 - eps)
-    return log(div(p, sub(1, p)))
+    return sub(log(p), log1p(neg(p)))
 
 
 # ---- parts and signs -------------------------------------------------------------------------------------------------

@@ -8,12 +8,13 @@ import numpy as np
 
 from ..backend import dtypes
 from .arguments import Dim, dim_index, is_tensor, on_tensor, require_tensor, to_floating
-from .elementwise import clamp, div, isnan, lerp, logical_not, logical_xor, mul, ne, sqrt, sub, where
+from .elementwise import clamp, clone, div, isnan, lerp, logical_not, logical_xor, mul, ne, sqrt, sub, where
 from .indexing import gather
 from .linalg import matmul
 from .reduction import any, mean, nansum, norm, sum
 from .shape import cat, diagonal, flatten, movedim, narrow, reshape, squeeze, transpose, unsqueeze
 from .sorting import ValuesAndIndices, searchsorted, sort
+from .special import logaddexp
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -126,6 +127,24 @@ def _running_extreme(input: Tensor, dim: int, extreme: Any) -> ValuesAndIndices:
     place = xp.arange(x.shape[at]).reshape([-1 if d == at else 1 for d in range(x.ndim)])
     indices = input._result(np.maximum.accumulate(xp.where((x == running) | (x != x), place, 0), axis=at))
     return ValuesAndIndices(gather(input, at, indices), indices)
+
+
+@on_tensor
+def logcumsumexp(input: Tensor, dim: int) -> Tensor:
+    """log of the sum of exp of each element and those before it along dim, without overflow.
+
+    In about log2(n) steps, each of which joins sums of twice as many elements. NotImplementedError: of integers.
+    """
+    at = dim_index(dim, input.ndim)
+    if input._array.dtype.kind != "f":
+        raise NotImplementedError(f"logcumsumexp: not implemented for {input.dtype}; convert it first, as by .float()")
+    if not input.ndim:
+        return clone(input)
+    y, n, reach = clone(input), input.shape[at], 1
+    while reach < n:
+        joined = logaddexp(narrow(y, at, reach, n - reach), narrow(y, at, 0, n - reach))
+        y, reach = cat([narrow(y, at, 0, reach), joined], at), 2 * reach
+    return y
 
 
 @on_tensor

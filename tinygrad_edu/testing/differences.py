@@ -29,6 +29,8 @@ EVERYWHERE = [
 
 # What differs in one name, by its place below tinygrad_edu.
 OF = {
+    "cross": "of booleans and another dtype RuntimeError, in PyTorch NotImplementedError",
+    "einsum": "of booleans and another dtype RuntimeError, in PyTorch NotImplementedError",
     "FloatTensor": "a function, not a type: isinstance() needs Tensor and dtype",
     "amp.GradScaler": "always disabled; says so in a warning unless enabled=False",
     "amp.autocast": "changes nothing: results keep the dtype of their inputs",
@@ -48,8 +50,7 @@ OF = {
     "linalg.norm": "not the orders that need singular values (2, -2, 'nuc')",
     "linalg.matrix_power": "no negative powers",
     "matrix_power": "no negative powers",
-    "logit": "the gradient outside (0, 1) is NaN or infinite by its formula",
-    "nanmedian": "of a single number with dim gives that number and 0",
+    "logit": "outside [0, 1] the gradient is that of the formula, PyTorch's is NaN",
     "nn.ParameterDict": "keeps the order in which entries were made",
     "nn.functional.hardtanh": "OverflowError where the limits do not fit uint8",
     "nn.functional.l1_loss": "mixes booleans with floats; numbers as targets raise TypeError",
@@ -58,7 +59,7 @@ OF = {
     "optim.lr_scheduler.OneCycleLR": "the schedule starts when it is made, as PyTorch's; its state holds plain numbers",
     "pow": "not of two booleans",
     "set_default_device": "the CPU alone",
-    "special.logit": "the gradient outside (0, 1) is NaN or infinite by its formula",
+    "special.logit": "outside [0, 1] the gradient is that of the formula, PyTorch's is NaN",
     "set_num_threads": "sets the threads of NumPy's matrix products, the only ones there are",
     "utils.data.DataLoader": "loads in the calling process whatever `num_workers` says",
     "utils.data.get_worker_info": "always None",
@@ -118,5 +119,5 @@ SIGNATURES = {
 # Functions whose result dtype or error class differs for some dtypes, as EVERYWHERE and OF say.
 DTYPES = {
     "argmax", "argmin", "median", "nanmedian", "trace", "isin", "searchsorted", "nn.functional.hardtanh", "pow",
-    "clamp", "ldexp", "cross", "nn.functional.l1_loss", "nn.functional.mse_loss",
+    "clamp", "einsum", "ldexp", "cross", "nn.functional.l1_loss", "nn.functional.mse_loss",
 }  # fmt: skip

@@ -53,7 +53,7 @@ def _shifts(rng: Rng) -> list[Sample]:
 
 def _xlogy(rng: Rng) -> list[Sample]:
     found = pairs(signs=False)(rng)
-    edge = np.array([0.0, 0.0, 0.0, 2.0, -1.0, np.nan]), np.array([0.0, -1.0, np.nan, 0.5, 2.0, 0.0])
+    edge = np.array([0.0, 0.0, 0.0, 0.0, 2.0, -1.0, np.nan]), np.array([0.0, -1.0, np.nan, 0.4, 0.5, 2.0, 0.0])
     return [*found, Sample(*edge), Sample(0.0, np.array([0.5, 0.0])), Sample(2.0, np.array([0.5, 3.0]))]
 
 
@@ -64,6 +64,7 @@ def _logit(rng: Rng) -> list[Sample]:
         Sample(p, 0.2),
         Sample(p.T, eps=0.1),
         Sample(np.array([0.0, 1.0, 2.0, -1.0]), 1e-3),
+        Sample(np.array([0.0, 1.0, 1e-30])),
     ]
 
 

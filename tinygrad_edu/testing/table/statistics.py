@@ -66,6 +66,26 @@ def _running(rng: Rng) -> list[Sample]:
     ]
 
 
+def _running_logs(rng: Rng) -> list[Sample]:
+    n = rng.standard_normal
+    return [
+        Sample(n((3, 5)), 1),
+        Sample(n((9, 3)).T, -1),
+        Sample(n((4, 2)), 0),
+        Sample(n(5)[::-1] * 40, 0),
+        Sample(n(()), 0),
+        Sample(np.zeros((0, 2)), 0),
+        Sample(np.array([1.0, 200.0, -200.0, 199.0]), 0),
+    ]
+
+
+def _not_whole(rng: Rng) -> list[ErrorSample]:
+    return [
+        ErrorSample(INTEGERS, 1, error=NotImplementedError, match="not implemented for"),
+        ErrorSample(np.ones((2, 3)), 2, error=IndexError, match="out of range"),
+    ]
+
+
 def _wrong_dim(rng: Rng) -> list[ErrorSample]:
     return [ErrorSample(np.ones((2, 3)), 2, error=IndexError, match="out of range")]
 
@@ -168,6 +188,7 @@ RECORDS = [
     OpRecord("nanquantile", _shares, _bad_shares),
     OpRecord("cummax", _running, _wrong_dim, kind="exact"),
     OpRecord("cummin", _running, _wrong_dim, kind="exact"),
+    OpRecord("logcumsumexp", _running_logs, _not_whole, kind="reduction"),
     OpRecord("diff", _differences, _no_differences),
     OpRecord("trapezoid", _curves, kind="reduction"),
     OpRecord("trapz", _curves, kind="reduction"),
