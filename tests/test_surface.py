@@ -349,6 +349,12 @@ def test_sampling_methods_are_the_functions():
         ("Adadelta", {"rho": 0.8, "weight_decay": 0.1, "maximize": True}),
         ("Adamax", {}),
         ("Adamax", {"betas": (0.8, 0.9), "weight_decay": 0.1, "maximize": True}),
+        ("NAdam", {}),
+        ("NAdam", {"lr": 0.1, "betas": (0.8, 0.9), "weight_decay": 0.1, "momentum_decay": 0.1, "maximize": True}),
+        ("NAdam", {"weight_decay": 0.1, "decoupled_weight_decay": True}),
+        ("RAdam", {"lr": 0.1}),
+        ("RAdam", {"lr": 0.1, "betas": (0.8, 0.9), "weight_decay": 0.1, "maximize": True}),
+        ("RAdam", {"weight_decay": 0.1, "decoupled_weight_decay": True}),
     ],
 )
 def test_optimizers_step_as_pytorch_s(name, options):
@@ -376,6 +382,9 @@ def test_optimizers_step_as_pytorch_s(name, options):
         ("Adadelta", {"rho": 1.5}),
         ("Adamax", {"betas": (1.0, 0.9)}),
         ("Adamax", {"eps": -1.0}),
+        ("NAdam", {"momentum_decay": -1.0}),
+        ("NAdam", {"betas": (0.9, 1.0)}),
+        ("RAdam", {"betas": (-0.1, 0.9)}),
     ],
 )
 def test_optimizers_refuse_what_pytorch_s_refuse(name, options):
