@@ -40,7 +40,6 @@ OF = {
     "autograd.backward": "no `grad_variables`, PyTorch's old name of grad_tensors",
     "autograd.grad": "no `is_grads_batched`",
     "bfloat16": "a name only; see above",
-    "cdist": "`compute_mode` is accepted; distances are always computed from differences",
     "clamp": "not of booleans",
     "compile": "gives the function back as it is",
     "cuda.manual_seed": "nothing without a GPU",
@@ -52,6 +51,18 @@ OF = {
     "matrix_power": "no negative powers",
     "logit": "outside [0, 1] the gradient is that of the formula, PyTorch's is NaN",
     "nn.ParameterDict": "keeps the order in which entries were made",
+    "nn.CTCLoss": "the gradient is that of the formula; PyTorch's presumes that log_probs come from log_softmax",
+    "nn.EmbeddingBag": "no sparse gradients; scale_grad_by_freq takes each row's own frequency, PyTorch's not always",
+    "nn.functional.ctc_loss": (
+        "the gradient is that of the formula; PyTorch's presumes that log_probs come from log_softmax"
+    ),
+    "nn.functional.embedding_bag": (
+        "no sparse gradients; scale_grad_by_freq takes each row's own frequency, PyTorch's not always"
+    ),
+    "nn.functional.hardsigmoid": "in float64 the slope is 1/6, PyTorch's is the 1/6 of float32",
+    "nn.functional.soft_margin_loss": "large losses do not overflow, as PyTorch's do",
+    "nn.RNNCell": "an unknown nonlinearity is refused when the cell is made, ValueError as of RNN",
+    "nn.utils.rnn.unpad_sequence": "leaves its input as it is; PyTorch transposes it in place",
     "nn.functional.hardtanh": "OverflowError where the limits do not fit uint8",
     "nn.functional.l1_loss": "mixes booleans with floats; numbers as targets raise TypeError",
     "nn.functional.mse_loss": "numbers as targets raise TypeError",
