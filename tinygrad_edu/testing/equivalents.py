@@ -2,4 +2,199 @@
 
 from __future__ import annotations
 
-EQUIVALENT: dict[tuple[str, str, str], str] = {}  # (function, original, mutated) -> reason
+Key = tuple[str, str, str]  # function, original, mutated
+
+_BY_REASON: dict[str, list[Key]] = {
+    "x and beta occur only as the product beta * x.": [
+        ("activation.Softplus.backward", "x, beta, threshold = saved", "beta, x, threshold = saved"),
+    ],
+    "The array has four axes here, so that 2 and -2 name the same one.": [
+        (
+            "convolution.match",
+            "weight = (_rows(y, groups) @ columns.swapaxes(-1, -2)).sum(axis=0)",
+            "weight = (_rows(y, groups) @ columns.swapaxes(-1, 2)).sum(axis=0)",
+        ),
+    ],
+    "The factor beside it is 0 there: what `where` puts in does not count.": [
+        (
+            "elementwise.Atan2.backward",
+            "scaled = xp.where(square == 0, 0, gy / square)",
+            "scaled = xp.where(square == 0, -1, gy / square)",
+        ),
+        (
+            "elementwise.Atan2.backward",
+            "scaled = xp.where(square == 0, 0, gy / square)",
+            "scaled = xp.where(square == 0, 1, gy / square)",
+        ),
+        (
+            "reduction.Norm.backward",
+            "return xp.where(y == 0, 0, gy / y) * x",
+            "return xp.where(y == 0, -1, gy / y) * x",
+        ),
+        ("reduction.Norm.backward", "return xp.where(y == 0, 0, gy / y) * x", "return xp.where(y == 0, 1, gy / y) * x"),
+        (
+            "reduction.Std.backward",
+            "return xp.where(y == 0, 0, gy.reshape(y.shape) / (y * n)) * deviation",
+            "return xp.where(y == 0, -1, gy.reshape(y.shape) / (y * n)) * deviation",
+        ),
+        (
+            "reduction.Std.backward",
+            "return xp.where(y == 0, 0, gy.reshape(y.shape) / (y * n)) * deviation",
+            "return xp.where(y == 0, 1, gy.reshape(y.shape) / (y * n)) * deviation",
+        ),
+    ],
+    "A shortcut for speed: the general case gives the same.": [
+        ("elementwise.Pow.backward", "type(b) in (int, float)", "False"),
+        ("elementwise._power", "return a * a * a if type(b) in (int, float) and b == 3 else a ** b", "return a ** b"),
+        ("embedding.Embedding.backward", "padding_idx is not None", "True"),
+        ("indexing.add_rows_to", "not whole.flags.c_contiguous", "True"),
+        ("linalg.Matmul.backward", "b_ndim <= 2 < a_ndim", "False"),
+        ("linalg.Matmul.backward", "b_ndim <= 2 < a_ndim", "b_ndim < 2 < a_ndim"),
+        ("linalg.Matmul.backward", "b_ndim <= 2 < a_ndim", "b_ndim <= 1 < a_ndim"),
+        ("linalg.Matmul.backward", "b_ndim <= 2 < a_ndim", "b_ndim <= 2 <= a_ndim"),
+        ("linalg.Matmul.backward", "b_ndim <= 2 < a_ndim", "b_ndim <= 2 >= a_ndim"),
+        ("linalg.product", "a.ndim > 2 == b.ndim", "a.ndim <= 2 == b.ndim"),
+        ("linalg.product", "a.ndim > 2 == b.ndim", "a.ndim >= 2 == b.ndim"),
+        (
+            "linalg.product",
+            "return (rows(a) @ b).reshape(*a.shape[:-1], b.shape[1]) if a.ndim > 2 == b.ndim else a @ b",
+            "return (a @ b).reshape(*a.shape[:-1], b.shape[1]) if a.ndim > 2 == b.ndim else a @ b",
+        ),
+        (
+            "linalg.product",
+            "return (rows(a) @ b).reshape(*a.shape[:-1], b.shape[1]) if a.ndim > 2 == b.ndim else a @ b",
+            "return a @ b",
+        ),
+        ("loss.CrossEntropy.backward", "label_smoothing", "True"),
+        ("reduction.Norm.backward", "p == 2", "False"),
+        ("windows.add_windows", "isinstance(xp, Mirror)", "False"),
+    ],
+    "The other term has the dtype already, and a bool beside it takes it on.": [
+        (
+            "elementwise._sign",
+            "return (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)",
+            "return (x > 0) - (x < 0).astype(x.dtype)",
+        ),
+        (
+            "elementwise._sign",
+            "return (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)",
+            "return (x > 0).astype(x.dtype) - (x < 0)",
+        ),
+    ],
+    "Where both are equal, the outer `where` has decided.": [
+        (
+            "elementwise._towards",
+            "return lambda: xp.where(larger == smaller, gy / 2, xp.where(larger < smaller, 0, gy))",
+            "return lambda: xp.where(larger == smaller, gy / 2, xp.where(larger <= smaller, 0, gy))",
+        ),
+    ],
+    "The axis has size 1.": [
+        (
+            "linalg.Matmul.backward",
+            "return gb[..., 0] if b_ndim == 1 else gb",
+            "return gb[..., -1] if b_ndim == 1 else gb",
+        ),
+    ],
+    "The engine gives the gradient of an op that broadcasts the shape of its input.": [
+        (
+            "linalg.product",
+            "return (rows(a) @ b).reshape(*a.shape[:-1], b.shape[1]) if a.ndim > 2 == b.ndim else a @ b",
+            "return rows(a) @ b if a.ndim > 2 == b.ndim else a @ b",
+        ),
+    ],
+    "A slice ends where its axis ends.": [
+        (
+            "recurrent.LstmHidden.backward",
+            "lambda: SlicePart((*o.shape[:-1], 4 * h), (..., slice(3 * h, 4 * h)), gy * t * o * (1 - o))",
+            "lambda: SlicePart((*o.shape[:-1], 4 * h), (..., slice(3 * h, 5 * h)), gy * t * o * (1 - o))",
+        ),
+    ],
+    "One more round adds only padding, which is 0.": [
+        ("reduction.Cumprod.backward", "step < x.shape[-1]", "step <= x.shape[-1]"),
+    ],
+    "Only the rounding differs: a product in float32 is nearly as exact as one in float64.": [
+        (
+            "reduction._cumprod",
+            "return xp.cumprod(x, axis=axis, dtype='float64' if x.dtype.kind == 'f' else x.dtype).astype(x.dtype)",
+            "return xp.cumprod(x, axis=axis).astype(x.dtype)",
+        ),
+        (
+            "reduction._cumprod",
+            "return xp.cumprod(x, axis=axis, dtype='float64' if x.dtype.kind == 'f' else x.dtype).astype(x.dtype)",
+            "return xp.cumprod(x, axis=axis, dtype='float64').astype(x.dtype)",
+        ),
+        (
+            "reduction._cumprod",
+            "return xp.cumprod(x, axis=axis, dtype='float64' if x.dtype.kind == 'f' else x.dtype).astype(x.dtype)",
+            "return xp.cumprod(x, axis=axis, dtype=x.dtype).astype(x.dtype)",
+        ),
+        ("reduction._cumprod", "x.dtype.kind == 'f'", "x.dtype.kind != 'f'"),
+    ],
+    "Only the dtype float64 occurs: backward is run on floating arrays alone.": [
+        (
+            "reduction._cumsum",
+            "return xp.cumsum(x, axis=axis, dtype='float64' if x.dtype.kind == 'f' else x.dtype).astype(x.dtype)",
+            "return xp.cumsum(x, axis=axis, dtype='float64').astype(x.dtype)",
+        ),
+    ],
+    "Where it counts, sign(x) is 1 or -1.": [
+        (
+            "reduction.Norm.backward",
+            "return xp.where(x == 0, 0, gy * xp.sign(x) * (xp.abs(x) / y) ** (p - 1))",
+            "return xp.where(x == 0, 0, gy / xp.sign(x) * (xp.abs(x) / y) ** (p - 1))",
+        ),
+    ],
+    "y is a or -a, so that y / a = a / y.": [
+        ("special.Copysign.backward", "a, y = saved", "y, a = saved"),
+        (
+            "special.Copysign.backward",
+            "lambda: gy * xp.where(a == 0, 0, y / a)",
+            "lambda: gy * xp.where(a == 0, 0, a / y)",
+        ),
+    ],
+    "In backward all moves are to the left.": [
+        ("loss.moved", "by > 0", "by > -1"),
+        ("loss.moved", "by > 0", "by > 1"),
+        ("loss.moved", "by > 0", "by >= 0"),
+        (
+            "loss.moved",
+            "return xp.concatenate([nothing, x[:, :-by]] if by > 0 else [x[:, -by:], nothing], axis=1)",
+            "return xp.concatenate([nothing, x[:, :by]] if by > 0 else [x[:, -by:], nothing], axis=1)",
+        ),
+        (
+            "loss.moved",
+            "return xp.concatenate([nothing, x[:, :-by]] if by > 0 else [x[:, -by:], nothing], axis=1)",
+            "return xp.concatenate([nothing, x] if by > 0 else [x[:, -by:], nothing], axis=1)",
+        ),
+        (
+            "loss.moved",
+            "return xp.concatenate([nothing, x[:, :-by]] if by > 0 else [x[:, -by:], nothing], axis=1)",
+            "return xp.concatenate([x[:, -by:], nothing], axis=1)",
+        ),
+    ],
+    "Every entry is overwritten.": [
+        ("shape.Permute.backward", "back = [0] * len(axes)", "back = [-1] * len(axes)"),
+        ("shape.Permute.backward", "back = [0] * len(axes)", "back = [1] * len(axes)"),
+    ],
+    "Only the memory layout differs, or who owns the memory, which the engine looks after.": [
+        (
+            "windows.AddWindows.backward",
+            "return xp.array(windows(xp, gy, *saved), order='C')",
+            "return windows(xp, gy, *saved)",
+        ),
+        (
+            "windows.AddWindows.backward",
+            "return xp.array(windows(xp, gy, *saved), order='C')",
+            "return xp.array(windows(xp, gy, *saved))",
+        ),
+    ],
+    "Exchanging two neighbouring groups of n axes is its own reverse.": [
+        (
+            "windows.windows",
+            "return xp.moveaxis(chosen, range(-n, 0), range(-2 * n, -n))",
+            "return xp.moveaxis(chosen, range(-2 * n, -n), range(-n, 0))",
+        ),
+    ],
+}
+
+EQUIVALENT: dict[Key, str] = {key: reason for reason, keys in _BY_REASON.items() for key in keys}

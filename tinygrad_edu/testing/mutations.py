@@ -90,7 +90,7 @@ SPARED = {
     "optimize=": "an argument of `einsum` that chooses the order of the products, for speed",
     "reshape(-1)": "not an axis: NumPy takes any negative number for 'what remains'",
     "-zeros_like(x)": "zero without a sign",
-    "max, min, maximum, minimum, swapaxes": "their arguments may be swapped",
+    "max, min, maximum, minimum, logaddexp, swapaxes": "their arguments may be swapped",
     "zip": "pairs swapped on both sides are the same pairs",
 }
 _LEFT_ALONE = {"args", "annotation", "returns", "type_params"}  # what a function is called with is not its mistake
@@ -226,7 +226,7 @@ _SIMILAR = {
     **{"trunc": "floor", "sqrt": "square", "ones": "zeros", "ones_like": "zeros_like", "zeros": "ones"},
     **{"zeros_like": "ones_like", "cumsum": "cumprod", "cumprod": "cumsum", "abs": "negative", "sign": "abs"},
 }
-_COMMUTATIVE = {"maximum", "minimum", "max", "min", "swapaxes", "zip"}
+_COMMUTATIVE = {"maximum", "minimum", "max", "min", "logaddexp", "swapaxes", "zip"}
 _PURE_PYTHON = {"tuple", "list", "range", "len", "zip", "max", "min", "type", "enumerate", "isinstance", "map", "slice"}
 
 

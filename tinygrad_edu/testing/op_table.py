@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd.grad import backward
+from ..autograd.grad import backward, grad
 from ..autograd.modes import observe
 from ..backend.dtypes import as_dtype
 from ..tensor import Tensor
@@ -385,12 +385,24 @@ def check_second_differences(record: OpRecord) -> None:
                 return [y for y in _flat(call.rerun()) if isinstance(y, Tensor)]
 
             run.__qualname__ = record.name
+            _recorded_gradients_are_the_same(run(), call.leaves)
             try:
                 gradgradcheck(run, call.leaves, fast_mode=True)
                 checked += any(x.requires_grad and x.numel() for x in call.leaves)
             except UnsuitableInput as reason:
                 reasons.append(str(reason))
     assert checked, f"{record.name}: finite differences of gradients apply to no sample: {reasons}"
+
+
+def _recorded_gradients_are_the_same(outputs: list[Tensor], leaves: list[Tensor]) -> None:
+    """With `create_graph=True` backward computes on Tensors: the gradients must be those it computes on arrays."""
+    rng = Draws(0)
+    roots, inputs = ([t for t in tensors if t.requires_grad] for tensors in (outputs, leaves))
+    seeds = [Tensor._result(rng.standard_normal(tuple(y.shape)).astype(y._array.dtype)) for y in roots]
+    plain = grad(roots, inputs, seeds, retain_graph=True, materialize_grads=True)
+    recorded = grad(roots, inputs, seeds, create_graph=True, materialize_grads=True)
+    for i, (g, h) in enumerate(zip(recorded, plain, strict=True)):
+        _compare(f"gradient of input {i}, recorded", g._array, h._array, TOLERANCE["gradient", "float64"])
 
 
 def has_in_place_form(record: OpRecord) -> bool:

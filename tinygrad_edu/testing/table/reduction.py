@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..records import DType, ErrorSample, OpRecord, Sample
+from ..records import Constant, DType, ErrorSample, OpRecord, Sample
 from .elementwise import INTEGERS, MASK
 
 Rng = np.random.Generator
@@ -159,8 +159,9 @@ def _running(rng: Rng) -> list[Sample]:
     return [*found, *(Sample(WITH_ZEROS, dim) for dim in (0, 1)), Sample(rng.standard_normal((2, 17)), 1)]
 
 
-def _sums(rng: Rng) -> list[Sample]:
-    return [*_running(rng), Sample(rng.standard_normal(4000), 0)]  # so long that float32 sums would show it
+def _weighted_cumsum(library: Any, x: Any, weights: Any) -> Any:
+    """Its gradient is a running sum of the weights, in which what is large cancels."""
+    return (library.cumsum(x, 0) * weights).sum()
 
 
 def _distinct_arguments(rng: Rng) -> list[Sample]:
@@ -230,7 +231,14 @@ RECORDS = [
         _dim_errors(),
         differentiable=False,
     ),
-    OpRecord("cumsum", _sums, _dim_errors(several=False), kind="reduction"),
+    OpRecord("cumsum", _running, _dim_errors(several=False), kind="reduction"),
+    OpRecord(
+        "cumsum (in float64)",
+        lambda rng: [Sample(rng.standard_normal(4), Constant(np.array([1.0, -1e6, 1e6, 0.1])))],
+        kind="reduction",
+        torch=_weighted_cumsum,
+        ours=_weighted_cumsum,
+    ),
     OpRecord("cumprod", _running, _dim_errors(several=False), kind="reduction"),
     OpRecord("amax", along(*EXTREMA, empty=False), _dim_errors(*NO_NOTHING)),
     OpRecord("amin", along(*EXTREMA, empty=False), _dim_errors(*NO_NOTHING)),
