@@ -30,6 +30,7 @@ EVERYWHERE = [
 # What differs in one name, by its place below tinygrad_edu.
 OF = {
     "cross": "of booleans and another dtype RuntimeError, in PyTorch NotImplementedError",
+    "device": "not a context manager; `set_default_device` takes the CPU alone",
     "einsum": "of booleans and another dtype RuntimeError, in PyTorch NotImplementedError",
     "FloatTensor": "a function, not a type: isinstance() needs Tensor and dtype",
     "amp.GradScaler": "always disabled; says so in a warning unless enabled=False",
