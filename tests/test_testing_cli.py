@@ -297,6 +297,9 @@ def test_units_in_the_last_place():
     small, large = np.array([1e-3, 1000.0], np.float32), np.array([1e-3 + 6.1e-5, 1000.0], np.float32)
     assert ulps(large, small, "float32", False) > 500 and ulps(large, small, "float32", True) < 1.01
     assert ulps(np.array([1e-7]), np.array([0.0]), "float32", True, floor=1.5) < 1
+    assert ulps(np.array([0.0, 1.0]), np.array([2.0**-52, 1.0]), "float64", False) == 2**52
+    assert ulps(np.array([2.0**-52, 1.0]), np.array([0.0, 1.0]), "float64", False) == 1
+    assert ulps(np.array([2.0**-52]), np.array([0.0]), "float64", False) == 1
     odd = np.array([np.nan, np.inf, -np.inf])
     assert ulps(odd, odd.copy(), "float64", False) == 0
     assert ulps(odd, odd[::-1].copy(), "float64", False) == np.inf
@@ -312,6 +315,13 @@ def test_outcomes_are_compared_form_first():
     assert text == "result: got float32[2], PyTorch gives float64[2]"
     text, *_ = mismatch([a], [a, a], "elementwise", "float32")
     assert text == "got ['result'], PyTorch gives ['result', 'result']"
+
+
+def test_long_names_are_cut_and_lines_stay_short():
+    row = report.Row("nn.functional." + "x" * 60, "loss", 3, {"float32": 1e300}, {"float32": 1.0}, 0.5, [])
+    made = report.Report([row], report.DTYPES, "cpu", 0, "PyTorch 0")
+    lines = report.as_text(made).splitlines()
+    assert max(map(len, lines)) <= 100 and "F.xxx" in lines[4] and "...   " in lines[4]
 
 
 @pytest.mark.parametrize(

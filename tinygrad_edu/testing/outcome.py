@@ -50,17 +50,17 @@ def ulps(got: Any, expected: Any, precision: str, of_sums: bool, floor: float = 
     """The worst error of an element in units in the last place (ULP) of a dtype.
 
     One ULP is the distance from the scale of an element to the next larger number of the dtype. The scale is the
-    element's own expected magnitude; for sums and gradients (of_sums) it is at least the largest expected magnitude
-    in the array, and at least the floor: for gradients the largest cotangent. For where the terms of a sum cancel,
-    what is left is small, but the rounding is that of the terms.
+    element's own expected magnitude (where that is 0, the largest in the array). For sums and gradients (of_sums) it is
+    at least the largest expected magnitude in the array, and at least the floor: for gradients the largest cotangent.
+    For where the terms of a sum cancel, what is left is small, but the rounding is that of the terms.
     """
     if got.dtype.kind != "f":
         return 0.0 if np.array_equal(got, expected) else float("inf")
     with np.errstate(all="ignore"):
         a, b = got.astype(np.float64), expected.astype(np.float64)
         size = np.abs(b)
-        if of_sums:
-            size = np.maximum(size, np.where(np.isfinite(b), size, 0).max(initial=floor))
+        largest = np.where(np.isfinite(b), size, 0).max(initial=floor)
+        size = np.maximum(size, largest) if of_sums else np.where(size == 0, largest or 1.0, size)
         limits = np.finfo(precision)
         size = np.clip(size, float(limits.tiny), float(limits.max))
         unit = np.ldexp(float(limits.eps), np.frexp(size)[1] - 1)

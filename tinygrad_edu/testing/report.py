@@ -23,6 +23,7 @@ from .outcome import Leaf, mismatch, outcome, ulps
 from .records import OpRecord
 
 DTYPES = ("float32", "float64")
+NAME_WIDTH = 36
 SHOWN = 3  # failures of one op that are printed
 # Functions of single elements in which PyTorch adds terms that cancel, so that errors are measured as those of sums.
 CANCELS = {
@@ -45,7 +46,8 @@ class Row:
 
     @property
     def short_name(self) -> str:
-        return self.name.replace("nn.functional.", "F.")
+        short = self.name.replace("nn.functional.", "F.")
+        return short if len(short) <= NAME_WIDTH else f"{short[: NAME_WIDTH - 3]}..."
 
 
 @dataclass
