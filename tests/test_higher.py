@@ -14,7 +14,7 @@ import tinygrad_edu as tg
 import tinygrad_edu.testing
 from gpt.config import GPTConfig
 from gpt.model import GPT
-from tinygrad_edu import dispatch
+from tinygrad_edu import dispatch, mirror
 from tinygrad_edu.ops import elementwise
 from tinygrad_edu.ops.op import Op
 
@@ -595,6 +595,28 @@ def test_everything_is_freed_without_the_garbage_collector():
         assert [r() for r in watched] == [None] * len(watched)
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("name", sorted(mirror._OPS))
+def test_the_mirror_computes_what_numpy_does(name):
+    xp = leaf(tg, 0.5)._mirror
+    function, expected = getattr(xp, name), getattr(np, name)
+    count = {"where": 3, "clip": 3, "arctan2": 2, "maximum": 2, "minimum": 2}.get(name, 1)
+    arrays = [np.random.default_rng(i).uniform(0.1, 0.9, 5) for i in range(count)]
+    if name == "where":
+        arrays[0] = arrays[0] > 0.5
+    tensors = [leaf(tg, a) if a.dtype.kind == "f" else a for a in arrays]
+    found = function(*(xp.wrap(t) if t.__class__ is tg.Tensor else t for t in tensors))
+    assert found.tensor.requires_grad
+    np.testing.assert_allclose(found.tensor.detach().numpy(), expected(*arrays), rtol=1e-14)
+    np.testing.assert_array_equal(function(*arrays), expected(*arrays))
+
+
+@pytest.mark.parametrize("name", ["ceil", "floor", "isfinite", "isinf", "isnan", "ones_like", "round", "sign", "trunc"])
+def test_what_has_no_gradient_stays_an_array(name):
+    x = leaf(tg, numbers(5) * 3)
+    found = getattr(x._mirror, name)(x._mirror.wrap(x))
+    np.testing.assert_array_equal(found, getattr(np, name)(x.detach().numpy()))
 
 
 # ---- operations of the reader's own ----------------------------------------------------------------------------------

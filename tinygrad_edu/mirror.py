@@ -164,16 +164,17 @@ def _indexed(place: Any) -> tuple[tuple[int, ...], list[Any]]:
 
 # Functions whose gradient is found through an op that takes the same arguments.
 _OPS = {
-    "abs": elementwise.Abs, "arctan2": elementwise.Atan2, "cos": elementwise.Cos, "cosh": elementwise.Cosh,
-    "exp": elementwise.Exp, "expm1": elementwise.Expm1, "log": elementwise.Log, "log1p": elementwise.Log1p,
-    "maximum": elementwise.Maximum, "minimum": elementwise.Minimum, "sin": elementwise.Sin,
-    "sinh": elementwise.Sinh, "sqrt": elementwise.Sqrt, "tan": elementwise.Tan, "tanh": activation.Tanh,
-    "where": elementwise.Where, "clip": elementwise.Clamp,
+    "abs": elementwise.Abs, "arccos": elementwise.Acos, "arcsin": elementwise.Asin, "arctan": elementwise.Atan,
+    "arctan2": elementwise.Atan2, "clip": elementwise.Clamp, "cos": elementwise.Cos, "cosh": elementwise.Cosh,
+    "exp": elementwise.Exp, "exp2": elementwise.Exp2, "expm1": elementwise.Expm1, "log": elementwise.Log,
+    "log10": elementwise.Log10, "log1p": elementwise.Log1p, "log2": elementwise.Log2, "maximum": elementwise.Maximum,
+    "minimum": elementwise.Minimum, "sin": elementwise.Sin, "sinh": elementwise.Sinh, "sqrt": elementwise.Sqrt,
+    "tan": elementwise.Tan, "tanh": activation.Tanh, "where": elementwise.Where,
 }  # fmt: skip
 # Functions without a gradient, or with none but 0: their results are arrays.
 _CONSTANT = {
-    "any", "arange", "argmax", "bincount", "ceil", "floor", "floor_divide", "full", "isfinite", "isinf", "isnan",
-    "ogrid", "ones", "ones_like", "ravel_multi_index", "round", "sign", "trunc", "inf",
+    "arange", "bincount", "ceil", "floor", "floor_divide", "full", "inf", "isfinite", "isinf", "isnan", "ogrid",
+    "ones", "ones_like", "ravel_multi_index", "round", "sign", "trunc",
 }  # fmt: skip
 
 
