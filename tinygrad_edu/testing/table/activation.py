@@ -125,15 +125,23 @@ def _exact_hardsigmoid(torch: Any, x: Any) -> Any:
     return torch.nn.functional.relu6(x + 3) / 6
 
 
+def _weird(*more: Any) -> Callable[[Rng], list[Sample]]:
+    return lambda rng: [Sample(WEIRD, *more)]
+
+
+def _errors_of(name: str) -> Callable[[Rng], list[ErrorSample]]:
+    if name == "threshold":
+        return lambda rng: MORE_ERRORS[name]
+    return _errors(*MORE_ERRORS.get(name, []), integers=name in ("relu", "relu6", "hardtanh"))
+
+
 TORCH = {"hardsigmoid": _exact_hardsigmoid}
 RECORDS = [
     *(
         OpRecord(
             f"nn.functional.{name}",
             samples,
-            (lambda rng: MORE_ERRORS["threshold"])
-            if name == "threshold"
-            else _errors(*MORE_ERRORS.get(name, []), integers=name in ("relu", "relu6", "hardtanh")),
+            _errors_of(name),
             torch=TORCH.get(name),
         )
         for name, samples in WITH_INPLACE.items()
@@ -153,7 +161,7 @@ RECORDS = [
     *(
         OpRecord(
             f"nn.functional.{name}",
-            lambda rng, more=more: [Sample(WEIRD, *more)],
+            _weird(*more),
             differentiable=False,
             note="PyTorch's gradients at NaN and infinity depend on the kernel that its sizes choose",
         )
