@@ -76,7 +76,7 @@ def named_ops() -> dict[str, type[Op]]:
 
 def functions_of(op: type[Op]) -> list[FunctionType]:
     """The backward of an op, the functions in `ops/` that it calls, and what undoes its broadcasting."""
-    found: list[FunctionType] = [sum_to] if op.broadcasts else []
+    found: list[Any] = [sum_to] if op.broadcasts else []
     pending: list[Any] = [op.backward]
     while pending:
         function = pending.pop()
@@ -151,11 +151,15 @@ def cases(records: Iterable[OpRecord]) -> list[Case]:
     found = []
     for record in records:
         for sample, label in op_table.cases(record) if record.differentiable else ():
-            one = replace(record, samples=lambda rng, sample=sample: [sample])
+            one = replace(record, samples=partial(_only, sample))
             if reached := _ops_in_graph(one, sample):
                 arrays = op_table._arrays((*sample.args, *sample.kwargs.values()))
                 found.append(Case(one, label, reached, sum(a.size for a in arrays)))
     return sorted(found, key=lambda case: case.size)
+
+
+def _only(sample: Sample, rng: Any) -> list[Sample]:
+    return [sample]
 
 
 def _ops_in_graph(record: OpRecord, sample: Sample) -> frozenset[str]:
@@ -238,26 +242,26 @@ class Verdict:
 
 def try_mutant(function: FunctionType, mutant: Mutant, samples: Sequence[Case], limit: float = LIMIT) -> Verdict:
     """Run the checks up to the first that fails."""
-    for check, run in CHECKS.items():
+    for check in CHECKS:
         for case in samples:
             if not case.applies(check):
                 continue
-            way = _noticed(function, mutant, lambda case=case, run=run: run(case.record), check, limit)
+            way = _noticed(function, mutant, check, case.record, limit)
             if way is not None:
                 return Verdict(mutant, way, case.label)
     return Verdict(mutant, None)
 
 
-def _noticed(function: FunctionType, mutant: Mutant, check: Callable[[], Any], name: str, limit: float) -> str | None:
+def _noticed(function: FunctionType, mutant: Mutant, check: str, record: OpRecord, limit: float) -> str | None:
     with active(function, mutant), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with time_limit(limit):
-                check()
+                CHECKS[check](record)
         except Hung:
             return "hung"
         except (AssertionError, GradcheckError):
-            return name
+            return check
         except Exception:
             return "refused"
     return None

@@ -14,6 +14,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -29,7 +30,12 @@ class Mutant:
     where: str  # file:line
     original: str  # the part of the source that is changed
     mutated: str
-    code: CodeType  # in the place of the function's own
+    source: str  # of the whole function
+
+    @property
+    def code(self) -> CodeType:
+        """What to put in the place of the function's own `__code__`."""
+        return _compiled(self.source, self.where)
 
     def __str__(self) -> str:
         return f"{self.function} ({self.where}), {self.mistake}: {self.original}  ->  {self.mutated}"
@@ -55,15 +61,16 @@ def mutants(function: FunctionType, name: str) -> list[Mutant]:
         line = first + getattr(_get(definition, path), "lineno", 1) - 1
         where = f"{function.__code__.co_filename.rpartition('/')[2]}:{line}"
         original, mutated = (ast.unparse(_get(tree, unit)) for tree in (definition, changed))
-        found.append(Mutant(name, mistake, where, original, mutated, _compiled(changed, where)))
+        found.append(Mutant(name, mistake, where, original, mutated, text))
     return found
 
 
-def _compiled(definition: ast.FunctionDef, where: str) -> CodeType:
+@cache
+def _compiled(source: str, where: str) -> CodeType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SyntaxWarning: that a mistake looks like one is no news
-        code = compile(ast.Module([definition], []), f"<mutant of {where}>", "exec")
-    return next(c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == definition.name)
+        module = compile(source, f"<mutant of {where}>", "exec")
+    return next(c for c in module.co_consts if isinstance(c, CodeType))
 
 
 # ---- places in the tree ----------------------------------------------------------------------------------------------
@@ -207,7 +214,10 @@ def _wrong_statements(node: ast.stmt) -> Iterator[tuple[str, ast.stmt]]:
             yield "statement dropped", ast.Pass()
 
 
-_OPPOSITE: dict[type, type] = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
+_OPPOSITE: dict[type, type] = {
+    **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult},
+    **{ast.BitOr: ast.BitAnd, ast.BitAnd: ast.BitOr},
+}
 _COMPARISONS: dict[type, tuple[type, ...]] = {
     ast.Eq: (ast.NotEq,),
     ast.NotEq: (ast.Eq,),
@@ -253,8 +263,7 @@ def _wrong_expressions(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
             yield "operands swapped", _binary(right, op, left)
             yield "operand dropped", left
         case ast.BinOp(left, ast.BitOr() | ast.BitAnd() as op, right):
-            other = ast.BitAnd() if isinstance(op, ast.BitOr) else ast.BitOr()
-            yield "and / or", _binary(left, other, right)
+            yield "and / or", _binary(left, _OPPOSITE[type(op)](), right)
             yield "condition dropped", left
             yield "condition dropped", right
         case ast.UnaryOp(ast.USub() | ast.Not(), operand):
@@ -264,8 +273,8 @@ def _wrong_expressions(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
             for value in values:
                 yield "condition dropped", value
         case ast.Compare(_, ops, _):
-            for i, op in enumerate(ops):
-                for other in _COMPARISONS[type(op)]:
+            for i, comparison in enumerate(ops):
+                for other in _COMPARISONS[type(comparison)]:
                     yield "comparison", _with(node, ops=[*ops[:i], other(), *ops[i + 1 :]])
         case ast.IfExp(_, body, orelse):
             yield "condition dropped", body
