@@ -28,8 +28,8 @@ NAMES = {
         greater greater_equal grid_sampler grid_sampler_2d grid_sampler_3d group_norm gru gru_cell gt half
         hamming_window hann_window hardshrink has_lapack has_mkl has_openmp has_spectral heaviside
         hinge_embedding_loss histc histogram histogramdd hsmm hsplit hspmm hstack hub hypot i0 igamma igammac iinfo
-        imag index_add index_fill index_put index_reduce index_select inf inference_mode init_num_threads initial_seed
-        inner instance_norm int int16 int32 int64 int8 int_repr inverse is_anomaly_check_nan_enabled
+        imag index_add index_copy index_fill index_put index_reduce index_select inf inference_mode init_num_threads
+        initial_seed inner instance_norm int int16 int32 int64 int8 int_repr inverse is_anomaly_check_nan_enabled
         is_anomaly_enabled is_autocast_cache_enabled is_autocast_cpu_enabled is_autocast_enabled
         is_autocast_ipu_enabled is_autocast_xla_enabled is_complex is_conj
         is_deterministic_algorithms_warn_only_enabled is_distributed is_floating_point is_grad_enabled is_inference
@@ -82,22 +82,22 @@ NAMES = {
         floor_divide_ fmax fmin fmod fmod_ frac frac_ frexp gather gcd gcd_ ge ge_ geometric_ geqrf ger get_device
         grad grad_dtype grad_fn greater greater_ greater_equal greater_equal_ gt gt_ half hardshrink heaviside
         heaviside_ histc histogram hsplit hypot hypot_ i0 i0_ igamma igamma_ igammac igammac_ imag index index_add
-        index_add_ index_copy_ index_fill index_fill_ index_put index_put_ index_reduce index_reduce_ index_select
-        indices inner int int_repr inverse ipu is_coalesced is_complex is_conj is_contiguous is_cpu is_cuda
-        is_distributed is_floating_point is_inference is_ipu is_leaf is_maia is_meta is_mkldnn is_mps is_mtia is_neg
-        is_nested is_nonzero is_pinned is_quantized is_same_size is_set_to is_shared is_signed is_sparse is_sparse_csr
-        is_vulkan is_xla is_xpu isclose isfinite isinf isnan isneginf isposinf isreal istft item itemsize kron
-        kthvalue layout lcm lcm_ ldexp ldexp_ le le_ lerp lerp_ less less_ less_equal less_equal_ lgamma lgamma_ log
-        log10 log10_ log1p log1p_ log2 log2_ log_ log_normal_ log_softmax logaddexp logaddexp2 logcumsumexp logdet
-        logical_and logical_and_ logical_not logical_not_ logical_or logical_or_ logical_xor logical_xor_ logit logit_
-        logsumexp long lstsq lt lt_ lu lu_solve mH mT map2_ map_ masked_fill masked_fill_ masked_scatter
-        masked_scatter_ masked_select matmul matrix_exp matrix_power max maximum mean median min minimum mm mode
-        module_load moveaxis movedim msort mtia mul mul_ multinomial multiply multiply_ mv mvlgamma mvlgamma_ name
-        nan_to_num nan_to_num_ nanmean nanmedian nanquantile nansum narrow nbytes ndim ndimension ne ne_ neg neg_
-        negative negative_ nelement new new_empty new_empty_strided new_full new_ones new_tensor new_zeros nextafter
-        nextafter_ nonzero nonzero_static norm normal_ not_equal not_equal_ numel numpy orgqr ormqr outer output_nr
-        permute pin_memory pinverse polygamma polygamma_ positive pow pow_ prelu prod put put_ qr qscheme quantile
-        rad2deg rad2deg_ random_ ravel real reciprocal reciprocal_ record_stream register_hook
+        index_add_ index_copy index_copy_ index_fill index_fill_ index_put index_put_ index_reduce index_reduce_
+        index_select indices inner int int_repr inverse ipu is_coalesced is_complex is_conj is_contiguous is_cpu
+        is_cuda is_distributed is_floating_point is_inference is_ipu is_leaf is_maia is_meta is_mkldnn is_mps is_mtia
+        is_neg is_nested is_nonzero is_pinned is_quantized is_same_size is_set_to is_shared is_signed is_sparse
+        is_sparse_csr is_vulkan is_xla is_xpu isclose isfinite isinf isnan isneginf isposinf isreal istft item
+        itemsize kron kthvalue layout lcm lcm_ ldexp ldexp_ le le_ lerp lerp_ less less_ less_equal less_equal_ lgamma
+        lgamma_ log log10 log10_ log1p log1p_ log2 log2_ log_ log_normal_ log_softmax logaddexp logaddexp2
+        logcumsumexp logdet logical_and logical_and_ logical_not logical_not_ logical_or logical_or_ logical_xor
+        logical_xor_ logit logit_ logsumexp long lstsq lt lt_ lu lu_solve mH mT map2_ map_ masked_fill masked_fill_
+        masked_scatter masked_scatter_ masked_select matmul matrix_exp matrix_power max maximum mean median min
+        minimum mm mode module_load moveaxis movedim msort mtia mul mul_ multinomial multiply multiply_ mv mvlgamma
+        mvlgamma_ name nan_to_num nan_to_num_ nanmean nanmedian nanquantile nansum narrow nbytes ndim ndimension ne
+        ne_ neg neg_ negative negative_ nelement new new_empty new_empty_strided new_full new_ones new_tensor
+        new_zeros nextafter nextafter_ nonzero nonzero_static norm normal_ not_equal not_equal_ numel numpy orgqr
+        ormqr outer output_nr permute pin_memory pinverse polygamma polygamma_ positive pow pow_ prelu prod put put_
+        qr qscheme quantile rad2deg rad2deg_ random_ ravel real reciprocal reciprocal_ record_stream register_hook
         register_post_accumulate_grad_hook reinforce relu relu_ remainder remainder_ renorm renorm_ repeat
         repeat_interleave requires_grad requires_grad_ reshape reshape_as resize resize_ resize_as resize_as_
         resize_as_sparse_ resolve_conj resolve_neg retain_grad retains_grad roll rot90 round round_ row_indices rsqrt

@@ -14,7 +14,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import torch_names
 from ..absent import NAMESPACES
@@ -34,7 +34,7 @@ _INTERNAL = re.compile(
     r"u?int[1-7]$|q?u?int\dx\d|qu?int\d|float[48]_|hash_tensor|unify_type|thread_safe|factory_kwargs|prepare_multi|runtime_val|"
     r"argument_val|guaranteed_data|functional_data|non_determ|enforce_grad|kineto|Profiler|NestedIO|is_view_replay|common_|"
     r"multi_dim_common|compiled_with|class[p]roperty|annotations$|override$|ref$|bisect_right$|cudart|cudaStatus|wait$|fork$)"
-    r"|AVG$|SUM$|PRIVATE_|USE_|.*(_copy|_notes|Storage)$|^(Compilation|JIT|Script|Sym|Call|Deferred)|.*Type$"
+    r"|AVG$|SUM$|PRIVATE_|USE_|(?!index_copy).*(_copy|_notes|Storage)$|^(Compilation|JIT|Script|Sym|Call|Deferred)|.*Type$"
 )
 _TYPES = set(
     """
@@ -96,7 +96,7 @@ def offered(namespace: str) -> dict[str, Any]:
     found = {}
     for name, value in vars(holder).items():
         elsewhere = namespace and namespace != "Tensor" and not _belongs(holder, name, value)
-        if name[0] != "_" and not isinstance(value, ModuleType) and not elsewhere:
+        if name[0] != "_" and not isinstance(value, (ModuleType, TypeVar)) and not elsewhere:
             found[name] = value
     return {name: found[name] for name in sorted(found, key=_alphabetical)}
 
