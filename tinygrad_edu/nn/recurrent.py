@@ -110,54 +110,51 @@ class RNNBase(Module):
     def all_weights(self) -> list[list[Parameter]]:
         """The parameters of each layer and direction."""
         ends = [f"_l{layer}{direction}" for layer in range(self.num_layers) for direction in self._directions]
-        return [[p for name, p in self.named_parameters() if name.endswith(end)] for end in ends]
+        return [[w for w in self._weights(end) if w is not None] for end in ends]
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
-        if isinstance(input, PackedSequence):
-            data, sizes, initial = input.data, input.batch_sizes.tolist(), self._given_state(hx)
-            if initial is not None and input.sorted_indices is not None:
-                initial = tuple(x.index_select(1, input.sorted_indices) for x in initial)
-            self._check_input(data)
-        else:
-            self._check_dims(input, hx)
-            batched = input.ndim == 3
-            x = input.transpose(0, 1) if batched and self.batch_first else input  # (L, B, I) or (L, I)
-            length, batch = len(x), x.shape[1] if batched else 1
-            if not length:
-                raise RuntimeError(f"Expected sequence length to be larger than 0 in RNN, got {tuple(input.shape)}")
-            self._check_input(input)
-            data, sizes, initial = x.reshape(-1, self.input_size), [batch] * length, self._given_state(hx)
-            if initial is not None and not batched:
-                initial = tuple(s.unsqueeze(1) for s in initial)
-
-        initial = self._checked_state(initial, data, sizes[0])
-        data, last = self._through_layers(data, sizes, initial)
-
-        if isinstance(input, PackedSequence):
-            if input.unsorted_indices is not None:
-                last = tuple(s.index_select(1, input.unsorted_indices) for s in last)
-            output: Any = PackedSequence(data, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
-        elif batched:
-            output = data.reshape(length, batch, data.shape[-1])
-            output = output.transpose(0, 1) if self.batch_first else output
-        else:
-            output, last = data, tuple(s.squeeze(1) for s in last)
+        run = self._over_packed if isinstance(input, PackedSequence) else self._over_padded
+        output, last = run(input, self._given_state(hx))
         return output, last if self._state_size > 1 else last[0]
 
+    def _over_packed(
+        self, input: PackedSequence, state: recurrent.State | None
+    ) -> tuple[PackedSequence, recurrent.State]:
+        self._check_input(input.data)
+        if state is not None and input.sorted_indices is not None:
+            state = tuple(s.index_select(1, input.sorted_indices) for s in state)
+        data, last = self._through_layers(input.data, input.batch_sizes.tolist(), state)
+        if input.unsorted_indices is not None:
+            last = tuple(s.index_select(1, input.unsorted_indices) for s in last)
+        return PackedSequence(data, *input[1:]), last
+
+    def _over_padded(self, input: Tensor, state: recurrent.State | None) -> tuple[Tensor, recurrent.State]:
+        self._check_dims(input, state)
+        if input.ndim == 2:  # a batch of one
+            at = 0 if self.batch_first else 1
+            state = None if state is None else tuple(s.unsqueeze(1) for s in state)
+            output, last = self._over_padded(input.unsqueeze(at), state)
+            return output.squeeze(at), tuple(s.squeeze(1) for s in last)
+        self._check_input(input)
+        x = input.transpose(0, 1) if self.batch_first else input
+        length, batch, width = x.shape
+        if not length:
+            raise RuntimeError(f"Expected sequence length to be larger than 0 in RNN, got {tuple(input.shape)}")
+        data, last = self._through_layers(x.reshape(length * batch, width), [batch] * length, state)
+        output = data.reshape(length, batch, data.shape[-1])
+        return output.transpose(0, 1) if self.batch_first else output, last
+
     def _through_layers(
-        self, data: Tensor, sizes: list[int], initial: recurrent.State
+        self, data: Tensor, sizes: list[int], given: recurrent.State | None
     ) -> tuple[Tensor, recurrent.State]:
         """The outputs of the last layer, and the last states of all of them, from packed inputs."""
+        initial = self._checked_state(given, data, sizes[0])
         finals: list[recurrent.State] = []
         for layer in range(self.num_layers):
             outputs = []
             for direction in self._directions:
                 state = tuple(s[len(finals)] for s in initial)
-                w_ih, w_hh, b_ih, b_hh, w_hr = (
-                    self._parameters.get(f"{name}_l{layer}{direction}")
-                    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-                )
-                assert w_ih is not None and w_hh is not None
+                w_ih, w_hh, b_ih, b_hh, w_hr = self._weights(f"_l{layer}{direction}")
                 from_input = linear(data, w_ih, b_ih)
                 y, state = recurrent.scan(
                     self._step, from_input, sizes, state, w_hh, b_hh, w_hr, reverse=direction != ""
@@ -168,6 +165,11 @@ class RNNBase(Module):
             if layer < self.num_layers - 1:
                 data = drop(data, self.dropout, self.training)
         return data, tuple(stack(states) for states in zip(*finals, strict=True))
+
+    def _weights(self, end: str) -> tuple[Any, ...]:
+        """The weights of one layer and direction; None for those that it lacks."""
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+        return tuple(getattr(self, name + end, None) for name in names)
 
     # ---- checks ----------------------------------------------------------------------------------------------------
 
@@ -180,10 +182,10 @@ class RNNBase(Module):
             raise TypeError(f"LSTM: expected hx to be a tuple (h_0, c_0) of two Tensors, got {type(hx).__name__}")
         return tuple(hx)
 
-    def _check_dims(self, input: Tensor, hx: Any) -> None:
+    def _check_dims(self, input: Tensor, given: recurrent.State | None) -> None:
         if input.ndim not in (2, 3):
             raise ValueError(f"{self._get_name()}: Expected input to be 2D or 3D, got {input.ndim}D instead")
-        for state in self._given_state(hx) or ():
+        for state in given or ():
             if state.ndim != input.ndim:
                 kind = "batched" if input.ndim == 3 else "unbatched"
                 raise RuntimeError(
