@@ -405,7 +405,7 @@ from .functional.statistics import trapz as trapz
 from .functional.vision import pixel_shuffle as pixel_shuffle
 from .functional.vision import pixel_unshuffle as pixel_unshuffle
 
-# functional/loss.py, functional/attention.py
+# random.py, serialization.py, settings.py, tensor.py
 from .random import Generator as Generator
 from .random import bernoulli as bernoulli
 from .random import default_generator as default_generator
@@ -438,6 +438,7 @@ from .settings import use_deterministic_algorithms as use_deterministic_algorith
 from .tensor import Size as Size
 from .tensor import Tensor as Tensor
 
+__version__ = "0.1.0"
 half, float, double, short, int, long = float16, float32, float64, int16, int32, int64
 pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
 
