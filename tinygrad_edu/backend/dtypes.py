@@ -133,9 +133,9 @@ def result_type(*operands: Any) -> dtype:
         have = best[rank]
         best[rank] = t if have is None else _promote(have, t)
     result: dtype | None = None
-    for t in best:
-        if t is not None and (result is None or t.category > result.category):
-            result = t
+    for found in best:
+        if found is not None and (result is None or found.category > result.category):
+            result = found
     assert result is not None, "result_type needs at least one operand"
     return result
 
