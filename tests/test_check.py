@@ -341,3 +341,69 @@ def test_what_cannot_be_checked():
         check(tg.exp, inputs=[np.array([1e3])])
     with pytest.raises(CheckError, match="does not give the same result twice"):
         check(lambda x: x * tg.rand(3, 4), inputs=[X])
+
+
+class Broadcast(Op):
+    """A sum whose gradients are left in the shape of the result."""
+
+    name = "broadcast"
+
+    @staticmethod
+    def forward(xp, a, b):
+        return a + b, ()
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        return gy, lambda: gy
+
+
+class OnlyContiguous(Cube):
+    @staticmethod
+    def forward(xp, x):
+        if not x.flags.c_contiguous:
+            raise ValueError("only C order")
+        return Cube.forward(xp, x)
+
+
+def test_gradients_that_the_engine_refuses():
+    assert "not summed after broadcasting" in found(Broadcast, [X, BIAS])
+    unsummed = PLANTED["not summed"][0]
+    with pytest.raises(CheckError, match="returned a gradient of shape") as caught:
+        check(lambda x, b: unsummed.apply(x, b), inputs=[X, BIAS])  # what it returned is out of reach
+    assert caught.value.diagnosis is None
+
+
+def test_a_gradient_that_is_lost():
+    assert "it is zero" in found(lambda x: (x * x).detach() + 0 * x, [X], lambda x: x * x)
+    assert "it is zero" in found(lambda x: (x * x).detach(), [X])
+    some = operation(lambda x: x * x, lambda gy, y, x: 2 * gy * x * (x > 0))
+    assert "elements are 0 that should not be" in found(some, [X])
+
+
+def test_an_input_that_is_not_used_and_one_without_gradient_in_torch():
+    assert check(lambda x, y: x * 2 + 0 * y, lambda x, y: x * 2, [X, Y])
+    assert check(lambda x: x.floor() + 0 * x, lambda x: x.detach().floor(), [X])
+
+
+def test_where_finite_differences_say_nothing_torch_does():
+    result = check(tg.exp, torch.exp, [np.array([1e3, 1.0])])
+    assert result.passed and "no gradcheck" in repr(result)
+
+
+def test_large_inputs_are_checked_along_random_directions():
+    assert check(lambda x: x @ x, inputs=[randn(30, 30)])
+    with pytest.raises(CheckError, match="Along a random direction"):
+        check(operation(lambda x: x * x, lambda gy, y, x: gy * x), inputs=[randn(600, 600)])
+
+
+def test_an_operation_that_refuses_a_layout():
+    with pytest.raises(CheckError, match="inputs not contiguous .*: ValueError: only C order"):
+        check(OnlyContiguous, inputs=[X])
+
+
+def test_gradients_in_float32_are_compared_with_torch():
+    def careless(gy, y, x):
+        return gy * y * (1.001 if x.dtype == tg.float32 else 1)
+
+    with pytest.raises(CheckError, match="the gradient of input 0 in float32"):
+        check(operation(lambda x: x.exp(), careless), torch.exp, [X])
