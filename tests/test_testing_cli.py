@@ -43,10 +43,20 @@ def a_wrong_op(monkeypatch):
     monkeypatch.setattr(op_table, "records", lambda: {**every, "elementwise": [*every["elementwise"], record]})
 
 
+class Hidden:
+    """An importer that lets nobody find torch."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 @pytest.fixture
 def without_torch(monkeypatch):
     for name in [n for n in sys.modules if n.partition(".")[0] == "torch"]:
-        monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Hidden, *sys.meta_path])
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
