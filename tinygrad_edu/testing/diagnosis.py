@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,8 @@ def diagnose(got: Any, i: int, setting: Setting) -> str:
                     found.append(text)
             if found and group in (_of_shape, _of_the_whole):
                 break  # what explains the whole gradient so simply needs no other explanation
+            if found and group is _of_terms:
+                setting = replace(setting, uses=())  # a term that is left out is also a use that is: the same mistake
     return either(found)
 
 
@@ -124,7 +126,7 @@ def _summed_wrongly(got: Any, right: Any, i: int, setting: Setting) -> Candidate
                         mean = whole.mean(axis=axes).reshape(right.shape)
                         yield f"the mean over axes {axes} was taken instead of the sum", got, mean
                     continue
-                what = f"summed over the axes {axes} of the result, but the input was repeated along {_list(repeated)}"
+                what = f"over the axes {_list(axes)} of the result, but the input was repeated along {_list(repeated)}"
                 if not axes:
                     what = f"not summed over the axes {_list(repeated)} along which the input was repeated"
                 for keep in (False, True):
