@@ -26,25 +26,9 @@ _BY_REASON: dict[str, list[Key]] = {
             "scaled = xp.where(square == 0, 0, gy / square)",
             "scaled = xp.where(square == 0, 1, gy / square)",
         ),
-        (
-            "reduction.Norm.backward",
-            "return xp.where(y == 0, 0, gy / y) * x",
-            "return xp.where(y == 0, -1, gy / y) * x",
-        ),
-        ("reduction.Norm.backward", "return xp.where(y == 0, 0, gy / y) * x", "return xp.where(y == 0, 1, gy / y) * x"),
-        (
-            "reduction.Std.backward",
-            "return xp.where(y == 0, 0, gy.reshape(y.shape) / (y * n)) * deviation",
-            "return xp.where(y == 0, -1, gy.reshape(y.shape) / (y * n)) * deviation",
-        ),
-        (
-            "reduction.Std.backward",
-            "return xp.where(y == 0, 0, gy.reshape(y.shape) / (y * n)) * deviation",
-            "return xp.where(y == 0, 1, gy.reshape(y.shape) / (y * n)) * deviation",
-        ),
     ],
     "A shortcut for speed: the general case gives the same.": [
-        ("elementwise.Pow.backward", "type(b) in (int, float)", "False"),
+        ("activation.log_logistic", "isinstance(xp, Mirror)", "False"),
         ("elementwise._power", "return a * a * a if type(b) in (int, float) and b == 3 else a ** b", "return a ** b"),
         ("embedding.Embedding.backward", "padding_idx is not None", "True"),
         ("indexing.add_rows_to", "not whole.flags.c_contiguous", "True"),
@@ -102,13 +86,6 @@ _BY_REASON: dict[str, list[Key]] = {
             "return rows(a) @ b if a.ndim > 2 == b.ndim else a @ b",
         ),
     ],
-    "A slice ends where its axis ends.": [
-        (
-            "recurrent.LstmHidden.backward",
-            "lambda: SlicePart((*o.shape[:-1], 4 * h), (..., slice(3 * h, 4 * h)), gy * t * o * (1 - o))",
-            "lambda: SlicePart((*o.shape[:-1], 4 * h), (..., slice(3 * h, 5 * h)), gy * t * o * (1 - o))",
-        ),
-    ],
     "One more round adds only padding, which is 0.": [
         ("reduction.Cumprod.backward", "step < x.shape[-1]", "step <= x.shape[-1]"),
     ],
@@ -152,26 +129,6 @@ _BY_REASON: dict[str, list[Key]] = {
             "lambda: gy * xp.where(a == 0, 0, a / y)",
         ),
     ],
-    "In backward all moves are to the left.": [
-        ("loss.moved", "by > 0", "by > -1"),
-        ("loss.moved", "by > 0", "by > 1"),
-        ("loss.moved", "by > 0", "by >= 0"),
-        (
-            "loss.moved",
-            "return xp.concatenate([nothing, x[:, :-by]] if by > 0 else [x[:, -by:], nothing], axis=1)",
-            "return xp.concatenate([nothing, x[:, :by]] if by > 0 else [x[:, -by:], nothing], axis=1)",
-        ),
-        (
-            "loss.moved",
-            "return xp.concatenate([nothing, x[:, :-by]] if by > 0 else [x[:, -by:], nothing], axis=1)",
-            "return xp.concatenate([nothing, x] if by > 0 else [x[:, -by:], nothing], axis=1)",
-        ),
-        (
-            "loss.moved",
-            "return xp.concatenate([nothing, x[:, :-by]] if by > 0 else [x[:, -by:], nothing], axis=1)",
-            "return xp.concatenate([x[:, -by:], nothing], axis=1)",
-        ),
-    ],
     "Every entry is overwritten.": [
         ("shape.Permute.backward", "back = [0] * len(axes)", "back = [-1] * len(axes)"),
         ("shape.Permute.backward", "back = [0] * len(axes)", "back = [1] * len(axes)"),
@@ -193,6 +150,13 @@ _BY_REASON: dict[str, list[Key]] = {
             "windows.windows",
             "return xp.moveaxis(chosen, range(-n, 0), range(-2 * n, -n))",
             "return xp.moveaxis(chosen, range(-2 * n, -n), range(-n, 0))",
+        ),
+    ],
+    "b is 0 there, and so is its product with any power of a.": [
+        (
+            "elementwise.Pow.backward",
+            "return gy * (b * a ** (xp.where((a == 0) & (b == 0), 1, b) - 1))",
+            "return gy * (b * a ** (xp.where((a == 0) & (b == 0), 2, b) - 1))",
         ),
     ],
 }

@@ -136,7 +136,21 @@ def _errors_of(name: str) -> Callable[[Rng], list[ErrorSample]]:
 
 
 TORCH = {"hardsigmoid": _exact_hardsigmoid}
+
+
+def _slope_of_logsigmoid(library: Any, x: Any) -> Any:
+    return library.autograd.grad(library.nn.functional.logsigmoid(x).sum(), x, create_graph=True)[0]
+
+
 RECORDS = [
+    OpRecord(
+        "nn.functional.logsigmoid (second derivative)",
+        lambda rng: [Sample(np.array([0.0, 1.0, -2.0, 1000.0, -1000.0]))],
+        torch=_slope_of_logsigmoid,
+        ours=_slope_of_logsigmoid,
+        gradcheck=False,
+        note="it is a derivative itself, which needs a graph; its own is compared with PyTorch's",
+    ),
     *(
         OpRecord(
             f"nn.functional.{name}",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..records import ErrorSample, OpRecord, Sample
+from ..records import Constant, ErrorSample, OpRecord, Sample
 
 Rng = np.random.Generator
 EXTREMES = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e30, -1e30, 1e-30, 60.0, -60.0])
@@ -484,7 +484,23 @@ def _operator(name: str, symbol: Callable[[Any, Any], Any], differentiable: bool
     ]
 
 
+def _slope_of_pow(library: Any, a: Any, b: Any) -> Any:
+    """PyTorch's own gradient is a constant 0 where b = 0, so that its next one is wrong there."""
+    if library.__name__ == "torch":
+        return b * library.exp((b - 1) * library.log(a))
+    a = a.clone().requires_grad_()
+    return library.autograd.grad(library.pow(a, b).sum(), a, create_graph=True)[0]
+
+
 RECORDS = [
+    OpRecord(
+        "pow (second derivative)",
+        lambda rng: [Sample(Constant(np.array([2.0, 0.5, 3.0])), np.array([0.0, 0.0, 2.5]))],
+        torch=_slope_of_pow,
+        ours=_slope_of_pow,
+        gradcheck=False,
+        note="it is a derivative itself, which needs a graph; its own is compared with PyTorch's",
+    ),
     # arithmetic
     OpRecord("add", _add_samples, _alpha_errors),
     OpRecord("Tensor.add_", _in_place_samples, _alpha_errors),
