@@ -16,7 +16,7 @@ endif
 .DEFAULT_GOAL := help
 # Two goals at once would install into .venv at once.
 .NOTPARALLEL:
-.PHONY: help train test slow mutants lint types bench dev clean
+.PHONY: help train test slow mutants pages lint types bench dev clean
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +32,10 @@ slow: $(VENV)/.dev ## run the slow tests
 
 mutants: $(VENV)/.test ## break every gradient in every small way: some test must notice each
 	$(RUN) -m tinygrad_edu.testing.mutants --report docs/mutants.md $(ARGS)
+
+pages: $(VENV)/.test ## write anew what is generated: the compatibility page and the golden values
+	$(RUN) -m tinygrad_edu.testing.surface
+	$(RUN) -m tinygrad_edu.testing --write-golden
 
 lint: $(VENV)/.dev ## check the style with ruff
 	$(RUN) -m ruff check .
