@@ -107,7 +107,7 @@ _BY_REASON: dict[str, list[Key]] = {
         ),
         ("reduction._cumprod", "x.dtype.kind == 'f'", "x.dtype.kind != 'f'"),
     ],
-    "Only the dtype float64 occurs: backward is run on floating arrays alone.": [
+    "Backward is run on floating arrays alone, so the dtype is always float64.": [
         (
             "reduction._cumsum",
             "return xp.cumsum(x, axis=axis, dtype='float64' if x.dtype.kind == 'f' else x.dtype).astype(x.dtype)",
