@@ -59,13 +59,13 @@ def softmax(x):
         (lambda x, y: (x * y, x + y), lambda x, y: (x * y, x + y), [randn(3, 1), randn(4)]),
         (lambda x, i: x[i], lambda x, i: x[i], [randn(5, 2), np.array([0, 3, 3])]),
         (lambda xs, d: tg.cat(xs, d), lambda xs, d: torch.cat(xs, d), [[randn(2, 3), randn(1, 3)], 0]),
-        (tg.relu, torch.relu, np.array([0.0, -1.0, 2.0])),
-        (tg.exp, torch.exp, tg.randn(3)),
-        (tg.exp, None, randn(2, 3)),
+        (tg.relu, torch.relu, [np.array([0.0, -1.0, 2.0])]),
+        (tg.exp, torch.exp, [tg.randn(3)]),
+        (tg.exp, None, [randn(2, 3)]),
         (operation(lambda x: x.exp(), lambda gy, y, x: gy * y), torch.exp, [randn(4)]),
         (operation(lambda x: x.exp(), lambda gy, y, x: gy * y).apply, torch.exp, [randn(4)]),
-        (tg.exp, torch.exp, np.array(0.3)),
-        (tg.exp, torch.exp, np.zeros((0, 3))),
+        (tg.exp, torch.exp, [np.array(0.3)]),
+        (tg.exp, torch.exp, [np.zeros((0, 3))]),
         (lambda x: x.T @ x, lambda x: x.T @ x, [randn(4, 3)]),
     ],
 )
@@ -239,7 +239,7 @@ IN_TORCH = {
 }
 
 
-@pytest.mark.parametrize("mistake", PLANTED.keys() - {"round-off"})  # which finite differences cannot see
+@pytest.mark.parametrize("mistake", sorted(PLANTED.keys() - {"round-off"}))  # which finite differences cannot see
 def test_a_planted_mistake_is_named(mistake):
     fn, inputs, words = PLANTED[mistake]
     assert words in found(fn, inputs)
@@ -332,6 +332,28 @@ class Memory(Op):
 def test_inputs_that_are_not_contiguous_are_tried():
     with pytest.raises(CheckError, match="inputs not contiguous .with its axes in reverse order in memory.: output 0"):
         check(Memory, inputs=[SQUARE])
+
+
+def test_lists_of_floats_are_arrays():
+    result = check(lambda x, w: (x * w).sum(-1), inputs=[[[1.0, 2.0], [0.5, 3]], [0.25, -1.5]])
+    assert result.passed and result.inputs == "float64[2, 2], float64[2]"
+    assert check(lambda xs: tg.cat(xs), inputs=[[X, [[1.0, 2.0, 3.0, 4.0]]]])  # within a list of arrays too
+    assert check(lambda x, sizes: x.reshape(sizes), inputs=[X, [2, 6]])  # integers are settings
+    with pytest.raises(ValueError, match="has the length 2 and data.1. has the length 1"):
+        check(tg.exp, inputs=[[[1.0, 2.0], [3.0]]])
+
+
+def test_inputs_are_a_list():
+    for bare in (X, tg.ones(3, 4)):
+        with pytest.raises(TypeError, match=r"inputs must be a list of arrays, got float\d\d\[3, 4\]; .*inputs=\[x\]"):
+            check(tg.exp, inputs=bare)
+
+
+def test_torch_fn_without_torch_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="torch_fn needs PyTorch: pip install torch, or leave it out"):
+        check(tg.exp, torch.exp, inputs=[X])
+    assert check(tg.exp, inputs=[X])
 
 
 def test_what_cannot_be_checked():

@@ -92,9 +92,11 @@ def test_mistakes_of_any_gradient_are_named_too(name, backward, words):
 @pytest.mark.parametrize(
     "backward, message",
     [
-        (lambda gy, y: 1 / 0, "it raises ZeroDivisionError: division by zero"),
-        (lambda gy, y: (gy, gy), "it returns 2 values, expected gx"),
-        (lambda gy, y: None, "gx is None, expected an array of numbers"),
+        (lambda gy, y: 1 / 0, r"it raises ZeroDivisionError: division by zero .*test_exercises.py:\d+: "),
+        (lambda gy: gy, r"it raises TypeError: .*takes 1 positional argument but 2 were given$"),
+        (lambda gy, y: (gy, gy), "it returns 2 values, expected 1: gx"),
+        (lambda gy, y: None, "it returns None; is `return gx` missing[?]"),
+        (lambda gy, y: (None,), "gx is None, expected an array of numbers"),
         (lambda gy, y: ..., "gx is Ellipsis, expected an array of numbers"),
         (lambda gy, y: gy.sum(), r"gx has the shape \(\) for inputs of shapes \(4, 5\), expected \(4, 5\)"),
         (lambda gy, y: gy.__imul__(2), "it changes its argument gy"),
@@ -104,6 +106,24 @@ def test_mistakes_of_any_gradient_are_named_too(name, backward, words):
 def test_what_is_no_gradient_is_refused(backward, message):
     with pytest.raises(CheckError, match=message):
         exercise("softmax").check(backward)
+
+
+def test_an_error_names_the_line_of_the_readers_function():
+    def scaled(gy):
+        return np.reshape(gy, (-1, 7, 11))  # NumPy raises this one, on its own lines
+
+    def backward(gy, y):
+        return scaled(gy) * y
+
+    with pytest.raises(CheckError) as caught:
+        exercise("softmax").check(backward)
+    line = scaled.__code__.co_firstlineno + 1
+    assert f"({__file__}:{line}: return np.reshape(gy" in str(caught.value)
+
+
+def test_too_few_gradients_are_counted():
+    with pytest.raises(CheckError, match="it returns 1 value, expected 3: gx, gweight, gbias"):
+        exercise("layer_norm").check(lambda *arguments: arguments[0])
 
 
 def test_tensors_may_be_returned_and_a_result_instead_of_an_error():
@@ -126,7 +146,9 @@ def test_the_task_tells_all_and_its_skeleton_runs(name):
 
 def test_hints_come_one_at_a_time():
     task = exercise("softmax")
-    assert [task.hint()[:11] for _ in range(4)] == ["hint 1 of 3", "hint 2 of 3", "hint 3 of 3", "hint 3 of 3"]
+    given = [task.hint() for _ in range(5)]
+    assert [hint[:11] for hint in given] == ["hint 1 of 3", "hint 2 of 3", *["hint 3 of 3"] * 3]
+    assert ["last hint" in hint for hint in given] == [False, False, False, True, True]
 
 
 def test_an_unknown_exercise_is_refused():

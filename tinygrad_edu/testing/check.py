@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ import numpy as np
 from ..autograd.function import Context, Function
 from ..autograd.grad import grad
 from ..autograd.modes import enable_grad, no_grad, observe
+from ..backend.dtypes import float64
+from ..creation import tensor
 from ..dispatch import apply
 from ..ops.op import Op
 from ..tensor import Tensor
@@ -96,15 +99,18 @@ def check(
     fn: a function of Tensors that returns one or several, a subclass of `autograd.Function`, or an op class with
         forward(xp, ...) and backward(xp, saved, gy). Settings go into a lambda: `lambda x: my_softmax(x, dim=0)`.
     torch_fn: the same with torch tensors.
-    inputs: the arguments: Tensors, NumPy arrays, sequences of them, or anything else, which is passed on. Floating ones
-        are checked: those Tensors that require grad, or, if none does, all. They are not changed.
+    inputs: a list of the arguments: Tensors, NumPy arrays, lists with floats (which become arrays), sequences of these,
+        or anything else, which is passed on. Floating ones are checked: those Tensors that require grad, or, if none
+        does, all. They are not changed.
     seed: that of the random cotangents.
     raise_exception: False returns the result also where something is wrong.
 
     CheckError: something is wrong. Its message names the operation, the inputs, the worst element with the values got,
     by PyTorch and by finite differences, and the mistake that fits (a diagnosis) where a known one does.
-    ValueError: there is no floating input.
+    ValueError: there is no floating input. TypeError: inputs is not a list. ImportError: torch_fn without PyTorch.
     """
+    if torch_fn is not None and importlib.util.find_spec("torch") is None:
+        raise ImportError("torch_fn needs PyTorch: pip install torch, or leave it out")
     function = _Function(fn, inputs, name)
     result = CheckResult(function.name, function.description)
     with np.errstate(all="ignore"):
@@ -129,7 +135,9 @@ class _Function:
             self.fn = (lambda *a: apply(fn, *a)) if is_op else self.cls.apply
         default = getattr(fn, "__qualname__", type(fn).__name__).rpartition("<locals>.")[2]
         self.name: str = name or (self.cls.__name__ if self.cls is not None else default)
-        self.template = tuple(inputs) if isinstance(inputs, (list, tuple)) else (inputs,)
+        if not isinstance(inputs, (list, tuple)):
+            raise TypeError(f"check: inputs must be a list of arrays, got {_words(inputs)}; write inputs=[x]")
+        self.template = tuple(_with_arrays(x) for x in inputs)
         found = list(_tensors(self.template))
         wanted = any(isinstance(x, Tensor) and x.requires_grad for x in found)
         self.all: list[Any] = [x._array if isinstance(x, Tensor) else x for x in found]
@@ -138,7 +146,10 @@ class _Function:
             i for i, x in enumerate(found) if self.floating[i] and (not wanted or getattr(x, "requires_grad", False))
         ]
         if not self.checked:
-            raise ValueError(f"check of {self.name}: no input is floating, so there is no gradient to check; give one")
+            raise ValueError(
+                f"check of {self.name}: no input is floating, so there is no gradient to check; give an array or a "
+                "list of floats, such as inputs=[[1.0, 2.0]]"
+            )
         self.description = ", ".join(_words(x) for x in self.template)
 
     def arrays(self, dtype: str) -> Arrays:
@@ -473,6 +484,15 @@ def _flat(x: Any) -> Any:
 
 def _tensors(x: Any) -> Any:
     return (item for item in _flat(x) if isinstance(item, (Tensor, np.ndarray)))
+
+
+def _with_arrays(x: Any) -> Any:
+    """x with arrays in the places of lists that hold floats, nested or not."""
+    if not isinstance(x, list):
+        return x
+    if any(isinstance(item, float) for item in _flat(x)) and all(isinstance(item, (int, float)) for item in _flat(x)):
+        return tensor(x, dtype=float64)._array
+    return [_with_arrays(item) for item in x]
 
 
 def _array(x: Any) -> Any:

@@ -16,6 +16,7 @@ import difflib
 import inspect
 import math
 import textwrap
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -92,10 +93,12 @@ class Exercise:
         return self.task
 
     def hint(self) -> str:
-        """The next hint; after the last one, the last again."""
-        self._hints_given = min(self._hints_given + 1, len(self.hints))
-        n = self._hints_given
-        return f"hint {n} of {len(self.hints)}: {self.hints[n - 1]}"
+        """The next hint; after the last one, the last again, which says so."""
+        last = len(self.hints)
+        again = self._hints_given == last
+        n = self._hints_given = min(self._hints_given + 1, last)
+        after = f" (that was the last hint; the derivation is in {self.derivation})" if again else ""
+        return f"hint {n} of {last}: {self.hints[n - 1]}{after}"
 
     def check(self, backward: Callable[..., Any], *, seed: int = 0, raise_exception: bool = True) -> CheckResult:
         """Check a backward on random inputs of several shapes.
@@ -141,12 +144,16 @@ class Exercise:
             with np.errstate(all="ignore"):
                 gradients = backward(*given)
         except Exception as error:
-            result.failures.append(Failure(f"{at} it raises {type(error).__name__}: {error}"))
+            result.failures.append(Failure(f"{at} it raises {type(error).__name__}: {error}{_where(error)}"))
+            return None
+        if gradients is None:
+            result.failures.append(Failure(f"it returns None; is `return {', '.join(self.results)}` missing?"))
             return None
         gradients = list(gradients) if isinstance(gradients, (tuple, list)) else [gradients]
         if len(gradients) != len(self.results):
-            wanted = ", ".join(self.results)
-            result.failures.append(Failure(f"it returns {len(gradients)} values, expected {wanted}"))
+            n, wanted = len(gradients), ", ".join(self.results)
+            words = f"it returns {n} value{'' if n == 1 else 's'}, expected {len(self.results)}: {wanted}"
+            result.failures.append(Failure(words))
             return None
         for name, before, after in zip(inspect.signature(self.backward).parameters, kept, given, strict=True):
             if not np.array_equal(before, after):
@@ -201,6 +208,15 @@ class Exercise:
         if words == NOTHING_FITS:
             return f"{NOTHING_FITS}; try .hint(), or read {self.derivation}"
         return words
+
+
+def _where(error: Exception) -> str:
+    """The line of the reader's backward that raised an error, or called what did."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is the call of backward in this file
+    if not frames:  # the arguments did not fit, so nothing of it ran
+        return ""
+    frame = next((f for f in reversed(frames) if f.filename == frames[0].filename), frames[0])
+    return f" ({frame.filename}:{frame.lineno}: {frame.line})" if frame.line else f" ({frame.filename}:{frame.lineno})"
 
 
 def _tuple(x: Any) -> tuple[Any, ...]:
