@@ -371,3 +371,11 @@ def test_repr_is_pytorchs():
     expected = repr(torch.optim.SGD([torch.ones(1)], lr=0.5, momentum=0.9)).splitlines()
     skipped = ("differentiable", "foreach", "fused")
     assert repr(ours).splitlines() == [line for line in expected if line.strip().split(":")[0] not in skipped]
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_a_module_in_place_of_its_parameters_is_named(name):
+    with pytest.raises(TypeError, match=r"but got the module Linear; write model.parameters\(\)$"):
+        getattr(te.optim, name)(te.nn.Linear(2, 2), lr=1)
+    with pytest.raises(TypeError):
+        getattr(torch.optim, name)(torch.nn.Linear(2, 2), lr=1)

@@ -71,3 +71,9 @@ def test_multinomial_never_leaves_the_classes(monkeypatch):
     weights = tg.tensor([0.3, 0.7, 0.0], dtype=tg.float64)
     assert tg.multinomial(weights, 2, replacement=True).tolist() == [1, 1]
     assert tg.multinomial(tg.tensor([3.0, 5.0, 0.0]), 1).tolist() == [1]
+
+
+@pytest.mark.parametrize("bounds", [(0, 10), (3,), (10, 3)])
+def test_random_integers_need_a_size(bounds):
+    with pytest.raises(TypeError, match=r"^randint\(\): missing the size, such as \(3,\)$"):
+        tg.randint(*bounds)

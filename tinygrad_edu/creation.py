@@ -26,7 +26,29 @@ def _array_of(data: Any, dtype: Any, device: Any, copy: bool) -> Any:
     except OverflowError as error:
         raise ValueError(f"a number does not fit into {wanted}: {error}") from None
     except ValueError as error:
-        raise ValueError(f"expected a sequence of equal length at every level: {error}") from None
+        raise ValueError(_ragged(data) or f"expected numbers, or sequences of them: {error}") from None
+
+
+def _ragged(data: Any, place: str = "data") -> str | None:
+    """The first place where nested sequences differ in shape, in words; None if there is none."""
+    if not isinstance(data, Sequence):
+        return None
+    for i, item in enumerate(data):
+        inner = _ragged(item, f"{place}[{i}]")
+        if inner:
+            return inner
+    shapes = [np.shape(_without_tensors(item)) for item in data]
+    for i, shape in enumerate(shapes):
+        if shape != shapes[0]:
+            first, other = (
+                "is a number" if not s else f"has the length {s[0]}" if len(s) == 1 else f"has the shape {s}"
+                for s in (shapes[0], shape)
+            )
+            return (
+                f"sequences must be of equal length at every level, but {place}[0] {first} and {place}[{i}] {other}; "
+                "pad the shorter ones"
+            )
+    return None
 
 
 def _inferred(data: Any) -> dtypes.dtype | None:
@@ -57,9 +79,11 @@ def _without_tensors(data: Any) -> Any:
 
 
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """A new tensor with a copy of the data: numbers, nested sequences, arrays.
+    """A new tensor with a copy of the data: a number, nested sequences of equal length at every level, or an array.
 
-    Python floats become the default dtype (float32), integers int64, booleans bool; arrays keep their dtype.
+    dtype: for Python floats the default (float32), for integers int64, for booleans bool; arrays keep theirs; a mixture
+    takes what holds them all. requires_grad: the tensor is a leaf whose `.grad` backward fills.
+    ValueError: sequences of unequal lengths; TypeError, RuntimeError: text, None and other things that are no numbers.
     """
     if isinstance(data, Tensor):
         warnings.warn(
@@ -99,23 +123,35 @@ def _made_of(fill: Any, size: tuple[Any, ...], dtype: Any, device: Any, requires
 
 
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Zeros in this shape."""
+    """A tensor of zeros in the given shape.
+
+    size: integers or one sequence, `zeros(2, 3)` or `zeros((2, 3))`; no integer, `zeros(())`, makes a 0-d tensor.
+    dtype: float32 unless given or set otherwise (`set_default_dtype`). requires_grad: record what is done with it.
+    RuntimeError: a negative size; TypeError: a size that is not an integer.
+    """
     return _made_of(0, size, dtype, device, requires_grad)
 
 
 def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Ones in this shape."""
+    """A tensor of ones in the given shape: `ones(2, 3)` or `ones((2, 3))`. Arguments and errors as of `zeros`."""
     return _made_of(1, size, dtype, device, requires_grad)
 
 
 def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Memory in this shape, to be written before it is read. It holds zeros here, so that a mistake is repeatable."""
+    """A tensor in the given shape to be written before it is read. Arguments and errors as of `zeros`.
+
+    It holds zeros here, so that reading it too early is at least repeatable.
+    """
     return _made_of(0, size, dtype, device, requires_grad)
 
 
 def full(size: Any, fill_value: Number, *, dtype: Any = None, device: Any = None,
          requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """This number everywhere, in its own dtype unless one is given."""
+    """fill_value everywhere, in the shape `size`: `full((2, 3), 1.5)`.
+
+    size: a sequence, or one integer for a vector. dtype: that of the number unless given (floats: float32, integers:
+    int64, booleans: bool). Errors as of `zeros`.
+    """
     if isinstance(fill_value, Tensor):
         dtype, fill_value = dtype or fill_value.dtype, fill_value.item()
     return _made_of(fill_value, (size,), type(fill_value) if dtype is None else dtype, device, requires_grad)
@@ -144,7 +180,11 @@ def full_like(input: Tensor, fill_value: Number, *, dtype: Any = None, device: A
 
 def arange(start: Number | None = None, end: Number | None = None, step: Number = 1, *, dtype: Any = None,
            device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """start, start + step, ... below end; `arange(end)` starts at 0. int64 unless one of them is a float."""
+    """The numbers start, start + step, ... before end, as a vector of ceil((end - start) / step).
+
+    `arange(5)` is 0 .. 4, `arange(1, 2, 0.25)` has four. dtype: int64, or float32 if one of the three is a float,
+    unless given. RuntimeError: step is 0 or leads away from end.
+    """
     if end is None:
         start, end = None, start
     if end is None:
@@ -167,7 +207,7 @@ def arange(start: Number | None = None, end: Number | None = None, step: Number 
 
 def linspace(start: Number, end: Number, steps: int, *, dtype: Any = None, device: Any = None,
              requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """`steps` equally spaced numbers from start to end, both included."""
+    """`steps` equally spaced numbers from start to end, both included, as a vector. RuntimeError: steps is negative."""
     if steps < 0:
         raise RuntimeError(f"linspace: number of steps must be non-negative, got {steps}")
     d = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
@@ -184,7 +224,7 @@ def logspace(start: Number, end: Number, steps: int, base: float = 10.0, *, dtyp
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Ones on the diagonal of an (n, m) matrix, zeros elsewhere."""
+    """Ones on the diagonal of an (n, m) matrix, zeros elsewhere; m is n unless given. RuntimeError: a negative size."""
     d = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
     if n < 0 or (m is not None and m < 0):
         raise RuntimeError(f"eye: the sizes must not be negative, got {n}" + ("" if m is None else f" and {m}"))

@@ -61,7 +61,7 @@ default_generator = Generator()
 
 
 def manual_seed(seed: int) -> Generator:
-    """Seed the default generator and return it."""
+    """Start the default generator anew from this seed, so that what follows is repeatable; returns the generator."""
     return default_generator.manual_seed(seed)
 
 
@@ -99,25 +99,37 @@ def _floating(dtype: Any, name: str) -> Any:
 
 def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
          requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """Uniform on [0, 1)."""
+    """Numbers uniform on [0, 1), in the given shape.
+
+    size: integers or one sequence, `rand(2, 3)` or `rand((2, 3))`; none gives a 0-d tensor. generator: the source of
+    the numbers, by default the one that `manual_seed` seeds. dtype: float32 unless set otherwise
+    (`set_default_dtype`). NotImplementedError: an integer dtype.
+    """
     as_device(device)
     return made(stream_of(generator).uniform(sizes(size), _floating(dtype, "rand")), requires_grad)
 
 
 def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
           requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """Standard normal."""
+    """Numbers from the normal distribution of mean 0 and variance 1, in the given shape.
+
+    size, generator, dtype and errors as of `rand`: `randn(B, T, C)` or `randn((B, T, C))`.
+    """
     as_device(device)
     return made(stream_of(generator).normal(sizes(size), _floating(dtype, "randn")), requires_grad)
 
 
 def randint(low: int = 0, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: Any = None,
             device: Any = None) -> Tensor:  # fmt: skip
-    """Integers uniform on [low, high); `randint(high, size)` starts at 0."""
-    if size is None or not isinstance(high, (int, np.integer)):
+    """Integers uniform on low, ..., high - 1, in the shape `size`; `randint(high, size)` starts at 0.
+
+    size: a sequence, `randint(0, 10, (2, 3))`. The dtype is int64 unless given. TypeError: no size; RuntimeError:
+    low is not below high.
+    """
+    if not isinstance(high, (int, np.integer)):
         low, high, size = 0, low, (size if high is None else high)
     if size is None:
-        raise TypeError("randint: missing the size; call randint(low, high, size) with a tuple")
+        raise TypeError("randint(): missing the size, such as (3,)")
     if high <= low:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     as_device(device)
@@ -126,7 +138,7 @@ def randint(low: int = 0, high: Any = None, size: Any = None, *, generator: Gene
 
 
 def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Tensor:
-    """A random order of 0 .. n-1."""
+    """The integers 0 .. n-1 (int64, or dtype) in a random order, shape (n,). RuntimeError: n is negative."""
     if n < 0:
         raise RuntimeError(f"randperm: n must be non-negative, got {n}")
     as_device(device)
@@ -136,7 +148,7 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, d
 
 def rand_like(input: Tensor, *, dtype: Any = None, generator: Generator | None = None,
               requires_grad: bool = False) -> Tensor:  # fmt: skip
-    """Uniform on [0, 1), in the shape (and dtype) of the input."""
+    """Numbers uniform on [0, 1), in the shape (and dtype) of the input."""
     return rand(input.shape, dtype=dtype or input.dtype, generator=generator, requires_grad=requires_grad)
 
 

@@ -105,13 +105,13 @@ def logsigmoid(input: Tensor) -> Tensor:
 
 
 def sigmoid(input: Tensor) -> Tensor:
-    """1 / (1 + exp(-input))."""
+    """1 / (1 + exp(-input)), between 0 and 1. Integers give float32."""
     require_tensor("sigmoid", "input", input)
     return apply(ops.Sigmoid, to_floating(input))
 
 
 def tanh(input: Tensor) -> Tensor:
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent (exp(x) - exp(-x)) / (exp(x) + exp(-x)), between -1 and 1. Integers give float32."""
     require_tensor("tanh", "input", input)
     return apply(ops.Tanh, to_floating(input))
 

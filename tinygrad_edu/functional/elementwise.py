@@ -51,7 +51,10 @@ def _not_for_bool(name: str, *operands: Any) -> None:
 
 
 def add(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
-    """input + alpha * other."""
+    """input + alpha * other, element by element. The shapes broadcast: (B, T, C) and (C) or (T, 1) give (B, T, C).
+
+    Numbers do not change a tensor's dtype within its kind. RuntimeError: shapes that do not broadcast.
+    """
     return apply(ops.Add, *pair(input, _times(other, alpha, input)))
 
 
@@ -76,7 +79,7 @@ def _times(other: Any, alpha: Number, input: Any) -> Any:
 
 
 def mul(input: Any, other: Any) -> Tensor:
-    """input * other."""
+    """input * other, element by element; shapes and errors as of `add`. The matrix product is `matmul`."""
     return apply(ops.Mul, *pair(input, other))
 
 
@@ -221,7 +224,7 @@ def rsqrt(input: Tensor) -> Tensor:
 
 
 def exp(input: Tensor) -> Tensor:
-    """e to the power of each element."""
+    """e to the power of each element. Shapes: (...) -> (...); integers give float32."""
     return _floating(ops.Exp, input)
 
 
@@ -236,7 +239,7 @@ def expm1(input: Tensor) -> Tensor:
 
 
 def log(input: Tensor) -> Tensor:
-    """The natural logarithm."""
+    """The natural logarithm of each element: -inf of 0, NaN of negative numbers; integers give float32."""
     return _floating(ops.Log, input)
 
 
@@ -352,7 +355,10 @@ def sign(input: Tensor) -> Tensor:
 
 
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """input limited to [min, max], each a number, a tensor or None. Where min > max the result is max."""
+    """min(max(input, min), max): input limited to [min, max], each a number, a tensor that broadcasts, or None.
+
+    Where min > max the result is max. RuntimeError: neither limit is given.
+    """
     require_tensor("clamp", "input", input)
     if min is None and max is None:
         raise RuntimeError("clamp: at least one of 'min' or 'max' must not be None")
@@ -377,7 +383,7 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
 
 
 def maximum(input: Tensor, other: Tensor) -> Tensor:
-    """The larger of each two elements; NaN if either is."""
+    """The larger of each two elements, which broadcast; NaN if either is. Equal ones share the gradient."""
     return apply(ops.Maximum, *pair(*_tensors("maximum", input, other)))
 
 
@@ -390,7 +396,11 @@ def minimum(input: Tensor, other: Tensor) -> Tensor:
 
 
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
-    """input where the condition holds, else other; without them the indices, one tensor per dimension, of True."""
+    """input where the condition holds, else other, element by element; the three broadcast, numbers are taken too.
+
+    condition: bool, for example `x > 0`. Without input and other, the indices of True, one tensor for each dimension.
+    RuntimeError: the condition is not bool, or the shapes do not broadcast.
+    """
     require_tensor("where", "condition", condition)
     if input is None and other is None:
         return tuple(condition._result(i) for i in condition._array.nonzero())
@@ -422,7 +432,7 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
 
 
 def eq(input: Any, other: Any) -> Tensor:
-    """Whether each two elements are equal."""
+    """Whether each two elements are equal, as booleans; shapes and errors as of `add`. `equal` gives one answer."""
     return apply(ops.Eq, *pair(input, other))
 
 

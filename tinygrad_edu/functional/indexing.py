@@ -235,7 +235,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
 
 @on_tensor
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    """The slices along a dimension that a vector of indices names, in its order."""
+    """The slices along dim that a vector of indices (N) names: (B, T, C) with dim 1 gives (B, N, C)."""
     at = _index_argument("index_select", input, dim, index)
     if not input._array.ndim:
         return reshape(apply(ops.Index, flatten(input), _vector(index), axes=(0,)), ())
@@ -484,7 +484,11 @@ def index_put(input: Tensor, indices: Sequence[Tensor], values: Tensor, accumula
 
 @on_tensor
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """The value (a number or 0-d tensor) where the mask is true, the input elsewhere; the two are broadcast."""
+    """The value (a number or 0-d tensor) where the mask is true, the input elsewhere; mask and input broadcast.
+
+    `scores.masked_fill(mask == 0, -inf)` with mask (T, T) hides places of scores (B, H, T, T). RuntimeError: the mask
+    is not boolean, or the shapes do not broadcast.
+    """
     require_tensor("masked_fill", "mask", mask)
     if mask._array.dtype.kind != "b":
         raise RuntimeError(f"masked_fill only supports boolean masks, but got mask with dtype {mask.dtype}")

@@ -61,13 +61,20 @@ def _require_elements(name: str, input: Tensor, dim: Any, error: type[Exception]
 
 @on_tensor
 def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The sum along dim. Integers and booleans give int64, unless dtype says otherwise."""
+    """The sum over dim: (B, T, C) with dim 1 gives (B, C), with keepdim (B, 1, C), without dim a 0-d tensor.
+
+    dim: one, several, or None for all. Integers and booleans give int64, unless dtype says otherwise. IndexError: no
+    such dim.
+    """
     return apply(ops.Sum, _summable(input, dtype), axis=dim_indices(dim, input.ndim), keepdims=keepdim)
 
 
 @on_tensor
 def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The mean along dim; NaN of no elements. RuntimeError: integers or booleans without a floating dtype."""
+    """The sum over dim divided by the number of elements; NaN of none. Shapes and dim as of `sum`.
+
+    RuntimeError: integers or booleans without a floating dtype, such as dtype=float32.
+    """
     x = input if dtype is None else cast(input, dtypes.as_dtype(dtype))
     _require_floating("mean", x)
     return apply(ops.Mean, x, axis=dim_indices(dim, x.ndim), keepdims=keepdim)
@@ -94,7 +101,7 @@ def count_nonzero(input: Tensor, dim: Dim = None) -> Tensor:
 
 @on_tensor
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """The sum of each element and those before it along dim."""
+    """The running sum along dim: y[i] = x[0] + ... + x[i], in the input's shape. Integers and booleans give int64."""
     return _running(ops.Cumsum, input, dim, dtype)
 
 
@@ -135,7 +142,10 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
 
 @on_tensor
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """The index (int64) of the largest element along dim, the first of equals; without dim, in the flattened input."""
+    """The index (int64) of the largest element along dim, the first of equals: (B, C) with dim -1 gives (B).
+
+    Without dim, the index into the flattened input. IndexError: no elements, or no such dim.
+    """
     _require_elements("argmax", input, dim, IndexError)
     return _arg(ops.Argmax, input, dim, keepdim)
 
@@ -154,18 +164,20 @@ def _arg(op: Any, input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
 
 @on_tensor
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
-    """The largest element; along an integer dim, its (values, indices); with a tensor, the larger of each two.
+    """The largest element; with an integer dim, the largest along it and where they are; with a tensor, of each two.
 
-    Without dim equal elements share the gradient; with dim it goes to the element at the index.
+    max(x): 0-d. max(x, dim): a pair (values, indices), (B, T, C) with dim 1 giving (B, C) each, (B, 1, C) with keepdim;
+    indices are int64. max(x, y): as `maximum`. Without dim equal elements share the gradient; with dim it goes to the
+    element at the index. RuntimeError, IndexError: no elements.
     """
     return _extreme("max", input, dim if other is None else other, keepdim, amax, argmax, maximum)
 
 
 @on_tensor
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
-    """The smallest element; along an integer dim, its (values, indices); with a tensor, the smaller of each two.
+    """The smallest element; with an integer dim, the smallest along it and where they are; with a tensor, of each two.
 
-    Without dim equal elements share the gradient; with dim it goes to the element at the index.
+    Shapes, gradients and errors as of `max`.
     """
     return _extreme("min", input, dim if other is None else other, keepdim, amin, argmin, minimum)
 
@@ -218,9 +230,9 @@ def var(
     *,
     correction: float | None = None,
 ) -> Tensor:
-    """The variance along dim: the sum of squared deviations from the mean over n - correction.
+    """The variance over dim: sum((x - mean)^2) / (n - correction). Shapes and dim as of `sum`.
 
-    correction: 1 by default (Bessel's); unbiased=False is the same as correction=0.
+    correction: 1 by default (Bessel's); unbiased=False is the same as correction=0. RuntimeError: not floating.
     """
     return _spread(ops.Var, input, dim, unbiased, keepdim, correction)
 
@@ -234,7 +246,7 @@ def std(
     *,
     correction: float | None = None,
 ) -> Tensor:
-    """The standard deviation along dim, the root of `var`. The gradient where it is 0 is 0."""
+    """The standard deviation over dim, the root of `var`, with its arguments. The gradient where it is 0 is 0."""
     return _spread(ops.Std, input, dim, unbiased, keepdim, correction)
 
 
@@ -289,7 +301,7 @@ def norm(
 
 @on_tensor
 def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) -> Tensor:
-    """log(sum(exp(input))) along dim, without overflow."""
+    """log(sum(exp(x))) over dim, without overflow: the maximum is taken out first. Shapes and dim as of `sum`."""
     if dim is None:
         raise TypeError("logsumexp(): argument 'dim' must be an int or a tuple of ints, not NoneType")
     return apply(ops.Logsumexp, to_floating(input), axis=dim_indices(dim, input.ndim), keepdims=keepdim)

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 @on_tensor
 def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
-    """The elements in row-major order in another shape, in which one size may be -1; a view where possible.
+    """The same elements, in row-major order, in another shape: `x.reshape(B, T, -1)` or `x.reshape((B, T, -1))`.
 
-    RuntimeError: the shape does not hold the same number of elements.
+    One size may be -1: it becomes what makes the number of elements fit. The result shares the memory where the layout
+    allows it (a view), and is a copy otherwise. RuntimeError: the shape does not hold the same number of elements.
     """
     return apply(ops.Reshape, input, shape=_resolved(_integers(sizes, shape), input._array.size))
 
@@ -55,9 +56,10 @@ def _resolved(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
 
 @on_tensor
 def view(input: Tensor, *sizes: Any, size: Any = None) -> Tensor:
-    """The same memory in another shape, or, given a dtype, its bits read as numbers of that dtype.
+    """The same memory in another shape, as `reshape` (one size may be -1) but never a copy: `x.view(B, -1)`.
 
-    RuntimeError: the memory is not laid out so that this is possible.
+    Given a dtype instead, the same bits read as numbers of that dtype. RuntimeError: the number of elements differs, or
+    the memory is not laid out so that this is possible, as after `transpose`; use `reshape`.
     """
     if len(sizes) == 1 and isinstance(sizes[0], dtypes.dtype):
         return _bits(input, sizes[0])
@@ -94,7 +96,10 @@ def view_as(input: Tensor, other: Tensor) -> Tensor:
 
 @on_tensor
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """The dimensions from start_dim to end_dim (both included) as one; a 0-d tensor becomes one of shape (1,)."""
+    """The dimensions from start_dim to end_dim (both included) as one: (B, C, H, W) from dim 1 on is (B, C * H * W).
+
+    A 0-d tensor becomes one of shape (1,). RuntimeError: start_dim after end_dim.
+    """
     shape = input._array.shape
     start, end = dim_index(start_dim, len(shape)), dim_index(end_dim, len(shape))
     if start > end:
@@ -129,7 +134,10 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 
 @on_tensor
 def squeeze(input: Tensor, dim: Dim = None) -> Tensor:
-    """Without its dimensions of size 1: all of them, or those among the given ones."""
+    """Without its dimensions of size 1, all of them or those among `dim`: (B, 1, C) becomes (B, C). A view.
+
+    A dimension in `dim` of another size stays. IndexError: no such dimension.
+    """
     shape = input._array.shape
     if dim is None:
         dims = tuple(range(len(shape)))
@@ -140,7 +148,10 @@ def squeeze(input: Tensor, dim: Dim = None) -> Tensor:
 
 @on_tensor
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
-    """With a dimension of size 1 inserted at this place."""
+    """With a dimension of size 1 inserted at place dim: (B, C) with dim 1 becomes (B, 1, C). A view.
+
+    -1 is the last place. IndexError: dim outside -n-1 .. n for n dimensions.
+    """
     shape = input._array.shape
     at = dim_index(dim, len(shape) + 1)
     return reshape(input, *shape[:at], 1, *shape[at:])
@@ -157,7 +168,10 @@ def contiguous(input: Tensor) -> Tensor:
 
 @on_tensor
 def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
-    """The dimensions in another order: dimension i of the result is dimension `dims[i]` of the input. A view."""
+    """The dimensions in another order: dimension i of the result is dimension `dims[i]` of the input. A view.
+
+    `x.permute(0, 2, 1)` makes (B, C, T) of (B, T, C). RuntimeError: not every dimension once; IndexError: none such.
+    """
     order = _integers(order, dims)
     ndim = input._array.ndim
     if len(order) != ndim:
@@ -173,7 +187,10 @@ def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
 
 @on_tensor
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
-    """Two dimensions exchanged. A view."""
+    """Dimensions dim0 and dim1 exchanged: `transpose(x, 1, 2)` makes (B, C, T) of (B, T, C). A view.
+
+    IndexError: no such dimension.
+    """
     ndim = input._array.ndim
     a, b = dim_index(dim0, ndim), dim_index(dim1, ndim)
     axes = list(range(ndim))
@@ -225,9 +242,10 @@ moveaxis = movedim
 
 @on_tensor
 def expand(input: Tensor, *sizes: Any, size: Any = None) -> Tensor:
-    """Dimensions of size 1 repeated to a larger size, new ones put in front; -1 keeps a size. A view.
+    """Dimensions of size 1 repeated to a larger size without copying, new ones put in front; -1 keeps a size. A view.
 
-    RuntimeError: a dimension of another size than 1 would change.
+    `x.expand(B, T, -1)` makes (B, T, C) of (T, C) or (1, T, C). RuntimeError: a dimension of another size than 1 would
+    change.
     """
     old, new = input._array.shape, _integers(sizes, size)
     extra = len(new) - len(old)
@@ -381,9 +399,10 @@ def _sequence(name: str, tensors: Any) -> tuple[Tensor, ...]:
 
 @numpy_names
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """The tensors joined along a dimension; their other sizes must be equal.
+    """The tensors joined along an existing dimension: (B, S, C) and (B, T, C) along dim 1 give (B, S + T, C).
 
-    As in PyTorch, a tensor of shape (0,) fits beside any other. RuntimeError: sizes that differ, a 0-d tensor.
+    Their other sizes must be equal; dtypes are promoted. As in PyTorch, a tensor of shape (0,) fits beside any other.
+    RuntimeError: sizes that differ, a 0-d tensor; ValueError: no tensors. `stack` makes a new dimension.
     """
     given = _sequence("cat", tensors)
     if not given:
@@ -416,7 +435,10 @@ concatenate = concat = cat
 
 @numpy_names
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors of one shape joined along a new dimension."""
+    """Tensors of one shape joined along a new dimension: n of (B, C) give (n, B, C), with dim 1 (B, n, C).
+
+    RuntimeError: shapes that differ, no tensors. `cat` joins along a dimension that is there.
+    """
     given = _sequence("stack", tensors)
     if not given:
         raise RuntimeError("stack expects a non-empty TensorList")
@@ -494,7 +516,10 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 @numpy_names
 def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """Pieces of one size (the last may be smaller) or of the given sizes along a dimension. Views."""
+    """Pieces of one size (the last may be smaller), or of the given sizes, along a dimension. Views.
+
+    `split(x, C, dim=-1)` makes three (B, T, C) of (B, T, 3 * C). RuntimeError: sizes that do not add up.
+    """
     require_tensor("split", "tensor", tensor)
     at = _existing_dim("split", tensor, dim)
     n = tensor._array.shape[at]
@@ -523,7 +548,10 @@ def _pieces(tensor: Tensor, at: int, lengths: Sequence[int]) -> tuple[Tensor, ..
 
 @on_tensor
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most this many pieces of equal size (the last may be smaller) along a dimension. Views."""
+    """`chunks` pieces of equal size (the last may be smaller, or there be fewer) along a dimension. Views.
+
+    `q, k, v = x.chunk(3, dim=-1)` makes three (B, T, C) of (B, T, 3 * C).
+    """
     at = _existing_dim("chunk", input, dim)
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
@@ -595,7 +623,10 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
 
 @on_tensor
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The last two dimensions on and below a diagonal, 0 above it; `diagonal` counts from the main one upwards."""
+    """The last two dimensions on and below a diagonal, 0 above it: (..., N, M) -> (..., N, M).
+
+    diagonal: 0 is the main one, 1 the next above it. `tril(ones(T, T))` is the mask of causal attention.
+    """
     _require_matrix("tril", input)
     return apply(ops.Tril, input, k=diagonal)
 

@@ -66,9 +66,9 @@ def msort(input: Tensor) -> Tensor:
 
 @on_tensor
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesAndIndices:
-    """(values, indices) of the k largest (or smallest) elements along a dimension, in order.
+    """(values, indices) of the k largest (or smallest) elements along dim, in order: (B, C) -> (B, k) each.
 
-    RuntimeError: k is negative or larger than the dimension.
+    indices are int64. RuntimeError: k is negative or larger than the dimension.
     """
     at = dim_index(dim, input._array.ndim)
     if not input._array.ndim:

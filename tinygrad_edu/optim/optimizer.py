@@ -40,6 +40,11 @@ class Optimizer:
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, but got a Tensor; "
                 "write [tensor]"
             )
+        if callable(getattr(params, "parameters", None)):
+            raise TypeError(
+                f"params argument given to the optimizer should be an iterable of Tensors or dicts, but got the module "
+                f"{type(params).__name__}; write model.parameters()"
+            )
         self.defaults = defaults
         self.state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[Group] = []
