@@ -13,7 +13,7 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Tensor
-from tinygrad_edu.autograd import Function, detect_anomaly, modes, observe
+from tinygrad_edu.autograd import Function, detect_anomaly, modes, observe, set_detect_anomaly
 from tinygrad_edu.dispatch import apply
 from tinygrad_edu.ops.op import Op
 
@@ -1643,6 +1643,26 @@ def test_detect_anomaly_lets_a_nan_of_the_input_pass():
     with detect_anomaly():
         y = numbers(float("nan"), 1.0) * 2.0
     assert np.isnan(y.detach().numpy()[0])
+
+
+def test_set_detect_anomaly_as_a_call_and_as_a_context():
+    zero = numbers(0.0).detach()
+    set_detect_anomaly(True)
+    try:
+        with pytest.raises(RuntimeError, match="made a NaN in forward"):
+            numbers(0.0) / zero
+        with set_detect_anomaly(False):
+            assert np.isnan((numbers(0.0) / zero).item())
+        with set_detect_anomaly(True, check_nan=False):
+            assert np.isnan((numbers(0.0) / zero).item())
+        with pytest.raises(RuntimeError, match="made a NaN in forward"):
+            numbers(0.0) / zero
+    finally:
+        set_detect_anomaly(False)
+    assert np.isnan((numbers(0.0) / zero).item())
+    with set_detect_anomaly(True), pytest.raises(RuntimeError, match="made a NaN in forward"):
+        numbers(0.0) / zero
+    assert np.isnan((numbers(0.0) / zero).item())
 
 
 def test_observers_see_every_operation_in_both_directions(recorded_ops):

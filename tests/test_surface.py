@@ -6,7 +6,11 @@ import ast
 import copy
 import inspect
 import itertools
+import pydoc
 import re
+import subprocess
+import sys
+import traceback
 import warnings
 
 import numpy as np
@@ -14,6 +18,7 @@ import pytest
 import torch
 
 import tinygrad_edu as tg
+from tinygrad_edu import absent
 from tinygrad_edu.testing import differences, surface
 from tinygrad_edu.torch_names import NAMES
 
@@ -42,6 +47,9 @@ def find(module, dotted):
         ),
         (lambda: tg.nn.init.xavier_norml_, r"nearest: xavier_normal_"),
         (lambda: tg.optim.LBFGS, r"optim has no 'LBFGS' \(PyTorch has it.*nearest: optim.Adam"),
+        (lambda: tg.nn.Relu, r"nn has no 'Relu'.*nearest: ReLU"),
+        (lambda: tg.complex64, r"'complex64' \(PyTorch has it.*nearest: float32$"),
+        (lambda: tg.autograd.gradcheck, r"nearest: testing.gradcheck$"),
         (lambda: tg.optim.lr_scheduler.StepLr, r"nearest: .*StepLR"),
         (lambda: tg.linalg.svd, r"linalg has no 'svd' \(PyTorch has it"),
         (lambda: tg.special.gammaln, r"special has no 'gammaln' \(PyTorch has it"),
@@ -55,6 +63,18 @@ def find(module, dotted):
 def test_an_absent_name_says_so_and_names_the_nearest(ask, message):
     with pytest.raises(AttributeError, match=message):
         ask()
+
+
+@pytest.mark.parametrize("name", ["svd", "jit", "eig"])
+def test_a_name_without_a_neighbour_is_offered_none(name):
+    with pytest.raises(AttributeError, match="; no name here is near to it$") as caught:
+        getattr(tg, name)
+    assert traceback.format_exception(caught.value)[-1].endswith("near to it\n")  # Python adds no suggestion
+
+
+def test_counterparts_of_absent_names_are_there():
+    for dotted in absent.INSTEAD.values():
+        assert find(tg, dotted)
 
 
 @pytest.mark.parametrize("holder", [tg, tg.nn, tg.nn.functional, tg.optim, tg.ones(2)], ids=repr)
@@ -78,12 +98,110 @@ def test_absent_names_do_not_disturb_copies_and_imports():
     assert testing.gradcheck
 
 
-def test_a_module_that_is_not_imported_yet_says_how():
-    from tinygrad_edu.absent import explain
-
-    assert explain("", "testing") == (
-        "tinygrad_edu.testing is a module that is not imported yet; write `import tinygrad_edu.testing`"
+def test_a_module_is_imported_when_it_is_asked_for():
+    program = (
+        "import sys, tinygrad_edu; assert 'tinygrad_edu.testing' not in sys.modules; print(tinygrad_edu.testing.check)"
     )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("<function check")
+
+
+# ---- help() ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "module, names",
+    [
+        (tg, ("softmax", "matmul", "cat", "Tensor")),
+        (tg.nn, ("Linear", "LSTM", "Module")),
+        (tg.nn.functional, ("cross_entropy", "softmax", "pad")),
+        (tg.optim, ("Adam", "Optimizer")),
+        (tg.linalg, ("norm", "multi_dot")),
+        (tg.special, ("expit", "xlogy")),
+        (tg.autograd, ("grad", "set_detect_anomaly")),
+    ],
+    ids=lambda x: getattr(x, "__name__", ""),
+)
+def test_help_lists_what_is_public_and_nothing_else(module, names):
+    assert set(names) <= set(module.__all__)
+    assert module.__all__ == sorted(set(module.__all__))
+    for name in module.__all__:
+        assert name[0] != "_" and not inspect.ismodule(getattr(module, name))
+    text = pydoc.plain(pydoc.render_doc(module))
+    for name in names:
+        assert re.search(rf"^    (class )?{name}\b", text, re.M), name
+
+
+# ---- top-level functions whose arguments are not nn.functional's -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m, x, i: m.embedding(x, i),
+        lambda m, x, i: m.embedding(x, i, 2, True),
+        lambda m, x, i: m.dropout(x, 0.5, False),
+        lambda m, x, i: m.dropout(x, 1.0, True),
+        lambda m, x, i: m.layer_norm(x, (3,)),
+        lambda m, x, i: m.softmax(x, axis=0),
+        lambda m, x, i: m.log_softmax(x, axis=-1),
+        lambda m, x, i: x.softmax(axis=1),
+        lambda m, x, i: m.relu_(x * 1),
+        lambda m, x, i: m.nn.functional.relu_(x * 1),
+        lambda m, x, i: m.clamp_(x * 1, -0.5, 0.5),
+        lambda m, x, i: m.clamp_(x * 1, max=0.25),
+    ],
+)
+def test_top_level_functions_as_in_torch(call):
+    rng = np.random.default_rng(0)
+    a, cotangent = rng.standard_normal((4, 3)), None
+    results = []
+    for m in (tg, torch):
+        x = m.tensor(a, requires_grad=True)
+        y = call(m, x, m.tensor([[1, 2, 1], [0, 3, 2]]))
+        cotangent = rng.standard_normal(tuple(y.shape)) if cotangent is None else cotangent
+        y.backward(m.tensor(cotangent))
+        results.append((y.detach().numpy(), x.grad.numpy()))
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_top_level_dropout_forgets_and_refuses():
+    x = tg.ones(1000)
+    tg.manual_seed(0)
+    y = tg.dropout(x, 0.25, True)
+    assert {round(v, 4) for v in y.tolist()} == {0.0, 1.3333}
+    for module in (tg, torch):
+        with pytest.raises(RuntimeError, match="between 0 and 1, but got 2"):
+            module.dropout(module.ones(2), 2.0, True)
+        with pytest.raises(TypeError):
+            module.dropout(module.ones(2))
+        with pytest.raises(TypeError):
+            module.relu_([1.0])
+        with pytest.raises(TypeError):
+            module.clamp_([1.0], 0)
+
+
+def test_softmax_without_a_dim_warns_at_the_line_that_calls_it():
+    for call in (tg.softmax, tg.log_softmax, tg.nn.functional.softmin, lambda x: tg.ones(3).softmax()):
+        with pytest.warns(UserWarning, match="no dim was given") as caught:
+            call(tg.ones(2))
+        assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        ([[1, 2], [3]], r"data\[0\] has the length 2 and data\[1\] has the length 1; pad the shorter ones$"),
+        ([[1], 2], r"data\[0\] has the length 1 and data\[1\] is a number"),
+        ([[[1], [2]], [[3]]], r"data\[0\] has the shape \(2, 1\) and data\[1\] has the shape \(1, 1\)"),
+        ([[[1], [2]], [[3], [4, 5]]], r"data\[1\]\[0\] has the length 1 and data\[1\]\[1\] has the length 2"),
+        ([tg.ones(2), tg.ones(3)], r"data\[0\] has the length 2 and data\[1\] has the length 3"),
+    ],
+)
+def test_sequences_of_unequal_lengths_are_named(data, message):
+    with pytest.raises(ValueError, match=f"^sequences must be of equal length at every level, but {message}"):
+        tg.tensor(data)
 
 
 # ---- what programs mention -------------------------------------------------------------------------------------------

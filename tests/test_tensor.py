@@ -563,10 +563,10 @@ def test_the_class_and_its_functions_are_one():
         for name, function in vars(tg).items()
         if callable(function) and name[0] != "_" and name in vars(tg.Tensor) and vars(tg.Tensor)[name] is not function
     }
-    # `where` has the condition first as a function, sampling stands above the class. The others are types there, or
-    # written in the class itself.
+    # `where` has the condition first as a function, sampling stands above the class, in-place functions check that they
+    # are given a tensor. The others are types there, or written in the class itself.
     questions = {"numel", "is_complex", "is_floating_point", "is_nonzero"}
-    assert differ == {"where", "bernoulli", "multinomial", "detach", "dtype", "device"} | questions
+    assert differ == {"where", "bernoulli", "multinomial", "detach", "dtype", "device", "clamp_", "relu_"} | questions
     assert tg.Tensor.softmax is tg.softmax and tg.Tensor.add is tg.add
 
 

@@ -257,6 +257,7 @@ from .functional.matrices import matrix_power as matrix_power
 
 # functional/normalization.py, functional/pooling.py, functional/vision.py
 from .functional.normalization import group_norm as group_norm
+from .functional.normalization import layer_norm as layer_norm
 from .functional.normalization import log_softmax as log_softmax
 from .functional.normalization import softmax as softmax
 from .functional.pooling import adaptive_avg_pool1d as adaptive_avg_pool1d
@@ -401,6 +402,12 @@ from .functional.statistics import quantile as quantile
 from .functional.statistics import trapezoid as trapezoid
 from .functional.statistics import trapz as trapz
 
+# functional/toplevel.py
+from .functional.toplevel import clamp_ as clamp_
+from .functional.toplevel import dropout as dropout
+from .functional.toplevel import embedding as embedding
+from .functional.toplevel import relu_ as relu_
+
 # functional/vision.py
 from .functional.vision import pixel_shuffle as pixel_shuffle
 from .functional.vision import pixel_unshuffle as pixel_unshuffle
@@ -442,5 +449,9 @@ __version__ = "0.1.0"
 half, float, double, short, int, long = float16, float32, float64, int16, int32, int64
 pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
 
-if not _TYPE_CHECKING:  # for type checkers an absent name stays an error
+__all__ = list(_absent.public(globals()))
+
+if _TYPE_CHECKING:  # for type checkers an absent name stays an error
+    from . import testing as testing  # imported when it is asked for
+else:
     __getattr__ = _absent.getter("")

@@ -13,5 +13,7 @@ from .functional.matrices import vector_norm as vector_norm
 
 cross, diagonal, norm = _matrices.linalg_cross, _matrices.linalg_diagonal, _matrices.linalg_norm
 
+__all__ = list(_absent.public(globals()))
+
 if not _TYPE_CHECKING:  # for type checkers an absent name stays an error
     __getattr__ = _absent.getter("linalg")

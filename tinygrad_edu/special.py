@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from . import absent as _absent
-from .functional.activation import sigmoid as expit
+from .functional import activation as _activation
 from .functional.elementwise import erf as erf
 from .functional.elementwise import erfc as erfc
 from .functional.elementwise import exp2 as exp2
@@ -17,8 +17,9 @@ from .functional.special import logit as logit
 from .functional.special import sinc as sinc
 from .functional.special import xlogy as xlogy
 
+expit = _activation.sigmoid
+
+__all__ = list(_absent.public(globals()))
+
 if not _TYPE_CHECKING:  # for type checkers an absent name stays an error
     __getattr__ = _absent.getter("special")
-
-__all__ = ["erf", "erfc", "exp2", "expit", "expm1", "log1p", "log_softmax", "logit", "logsumexp", "round", "sinc",
-           "softmax", "xlogy"]  # fmt: skip

@@ -1,11 +1,11 @@
-"""`detect_anomaly`: stop at the first operation that makes a NaN, in forward or backward, and name its line."""
+"""Anomaly detection: stop at the first operation that makes a NaN, in forward or backward, and name its line."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from .engine import Node
-from .modes import observe
+from .modes import observe, state
 
 
 class _NanObserver:
@@ -35,3 +35,20 @@ class detect_anomaly(observe):
 
     def __init__(self) -> None:
         super().__init__(_NanObserver())
+
+
+class set_detect_anomaly:
+    """Detect anomalies from here on (mode=True) or no longer, in this thread; as a context manager, within it alone.
+
+    check_nan=False looks for no NaN; that errors name the line of the forward operation needs no mode here.
+    """
+
+    def __init__(self, mode: bool, check_nan: bool = True) -> None:
+        self._outside = state.observers
+        others = tuple(o for o in state.observers if not isinstance(o, _NanObserver))
+        state.observers = (*others, _NanObserver()) if mode and check_nan else others
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *exc: object) -> None:
+        state.observers = self._outside

@@ -11,7 +11,7 @@ from ..autograd.modes import no_grad
 from ..backend import dtypes
 from ..dispatch import apply
 from ..ops import normalization as ops
-from .arguments import cast, dim_indices, require_tensor, sizes
+from .arguments import cast, dim_indices, numpy_names, require_tensor, sizes
 from .elementwise import add, clamp, div, mul, neg, pow, rsqrt, square, sub
 from .pooling import avg_pool2d
 from .reduction import mean, norm
@@ -26,7 +26,7 @@ def _over_dim(op: Any, input: Tensor, dim: int | None, dtype: Any) -> Tensor:
     require_tensor(op.name, "input", input)
     if dim is None:
         dim = 0 if input._array.ndim in (0, 1, 3) else 1
-        warnings.warn(f"{op.name}: no dim was given, so dim={dim} is used; pass the dim that is meant", stacklevel=3)
+        warnings.warn(f"{op.name}: no dim was given, so dim={dim} is used; pass the dim that is meant", stacklevel=4)
     if dtype is not None:
         input = cast(input, dtypes.as_dtype(dtype))
     _require_floating(op.name, input)
@@ -38,18 +38,29 @@ def _require_floating(name: str, input: Tensor) -> None:
         raise NotImplementedError(f"{name}: expected a floating dtype, got {input.dtype.name}; convert it by .float()")
 
 
+@numpy_names
 def softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
-    """exp(x) / sum(exp(x)) over dim: positive numbers that sum to 1. dtype converts the input first."""
+    """exp(x) / sum(exp(x)), the sum over dim: numbers from 0 to 1 that sum to 1 along it.
+
+    Shapes: (...) -> (...); with dim=-1 each of the B * T rows of (B, T, C) sums to 1.
+    dim: give it; None warns and takes 0 for tensors of 0, 1 or 3 dimensions, else 1. dtype converts the input first.
+    The maximum is subtracted first, so nothing overflows. IndexError: no such dim; NotImplementedError: integers.
+    """
     return _over_dim(ops.Softmax, input, dim, dtype)
 
 
+@numpy_names
 def log_softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
-    """log(softmax(x)) = x - log(sum(exp(x))) over dim, exact where softmax itself would round to 0."""
+    """log(softmax(x)) = x - log(sum(exp(x))), the sum over dim; exact where softmax itself would round to 0.
+
+    Shapes, dim, dtype and errors as of `softmax`.
+    """
     return _over_dim(ops.LogSoftmax, input, dim, dtype)
 
 
+@numpy_names
 def softmin(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
-    """softmax(-x) over dim."""
+    """softmax(-x) over dim; arguments and errors as of `softmax`."""
     return _over_dim(ops.Softmax, neg(input), dim, dtype)
 
 

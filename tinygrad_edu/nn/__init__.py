@@ -140,5 +140,7 @@ from .vision import PixelUnshuffle as PixelUnshuffle
 from .vision import Unfold as Unfold
 from .vision import Upsample as Upsample
 
+__all__ = list(_absent.public(globals()))
+
 if not _TYPE_CHECKING:  # for type checkers an absent name stays an error
     __getattr__ = _absent.getter("nn")

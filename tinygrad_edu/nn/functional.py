@@ -93,12 +93,15 @@ from ..functional.pooling import max_pool1d as max_pool1d
 from ..functional.pooling import max_pool2d as max_pool2d
 from ..functional.pooling import max_pool3d as max_pool3d
 from ..functional.shape import pad as pad
+from ..functional.toplevel import relu_ as relu_
 from ..functional.vision import interpolate as interpolate
 from ..functional.vision import pixel_shuffle as pixel_shuffle
 from ..functional.vision import pixel_unshuffle as pixel_unshuffle
 from ..functional.vision import upsample as upsample
 from ..functional.windows import fold as fold
 from ..functional.windows import unfold as unfold
+
+__all__ = list(_absent.public(globals()))
 
 if not _TYPE_CHECKING:  # for type checkers an absent name stays an error
     __getattr__ = _absent.getter("nn.functional")

@@ -15,5 +15,7 @@ from .radam import RAdam as RAdam
 from .rmsprop import RMSprop as RMSprop
 from .sgd import SGD as SGD
 
+__all__ = list(_absent.public(globals()))
+
 if not _TYPE_CHECKING:  # for type checkers an absent name stays an error
     __getattr__ = _absent.getter("optim")

@@ -193,7 +193,8 @@ def _section(namespace: str, names: dict[str, Any], proof: Callable[[str, str, A
     for name, value in names.items():
         dotted = f"{namespace}.{name}" if namespace else name
         notes = [OF[dotted]] if dotted in OF else []
-        if name not in theirs:
+        # PyTorch's list of names holds its in-place functions as methods of Tensor alone.
+        if name not in theirs and not (not namespace and name[-1] == "_" and name in torch_names.NAMES["Tensor"]):
             notes.append("not in PyTorch")
         call = f"{name}{signature(value)}".replace("|", "\\|")
         yield f"| `{call}` | {'; '.join(notes)} | {proof(namespace, name, value)} |"
