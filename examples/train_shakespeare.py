@@ -13,21 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import tinygrad_edu as tg
-from gpt import GPT, Trainer, cli, find_text, load_model, make_tokenizer, prepare_tokens, stream_text
+from gpt import GPT, Trainer, cli, find_text, load_model, make_tokenizer, prepare_tokens
 
 PROGRAM = f"{cli.python()} examples/train_shakespeare.py"
 
 
 def main() -> None:
     options = cli.parse(cli.Train, sys.argv[1:], PROGRAM)
-    trainer = Trainer.resume(options.resume, **options.changes()) if options.resume else new_trainer(options.training)
-    trainer.run(overwrite=options.overwrite)
-
-    print("\nA sample:\n")
-    for piece in stream_text(trainer.model, trainer.tokenizer, max_new_tokens=500, temperature=0.8):
-        print(piece, end="", flush=True)
-    folder = Path(trainer.config.out_dir)
-    print(f"\n\nLoss:    {folder / 'loss.png'}\nMore:    {cli.python()} -m gpt sample {folder} --prompt ROMEO:")
+    cli.train(options, new_trainer)  # trains, or goes on; then shows a sample, where the plot is, and how to get more
 
 
 def new_trainer(config):

@@ -6,15 +6,19 @@ Exit status: 0 for success, 1 for an error, 2 for a wrong option, 130 or 143 whe
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
 from .config import PRESETS, SIZES, GPTConfig, TrainConfig, preset
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
 
 # What computes is imported where it is used, so that --help and a mistyped option are answered at once.
 
@@ -63,7 +67,7 @@ class Sample:
     greedy: bool = False
     """Always choose the most likely token."""
     seed: int = 1337
-    """The same seed writes the same text."""
+    """The same seed writes the same text each time, another seed another text."""
 
 
 @dataclass
@@ -75,11 +79,25 @@ class Info:
     or GPT-2's weights."""
 
 
+# What is parsed is checked once it is whole, where a wrong value can be told in the words of the options.
+
+
 @dataclass
 class _Shape(GPTConfig):
     """The shape of the model."""
 
     vocab_size: tyro.conf.Suppress[int] = 1  # no option: the tokenizer says
+
+    def __post_init__(self) -> None:
+        pass
+
+
+@dataclass
+class _Run(TrainConfig):
+    """A training run."""
+
+    def __post_init__(self) -> None:
+        pass
 
 
 Options = TypeVar("Options", Train, Sample, Info)
@@ -100,9 +118,14 @@ def parse(command: type[Options], args: Sequence[str], program: str) -> Options:
     if resume and name:
         raise ValueError("a run that goes on keeps its settings; give --resume without --preset")
     base = _settings_of(resume) if resume else preset(name if name in PRESETS else "laptop")
-    default = Train(replace(base, model=_Shape(**asdict(base.model))))
+    default = Train(_Run(**{**vars(base), "model": _Shape(**vars(base.model))}))
     options = tyro.cli(Train, default=default, **settings)
-    options.training = replace(options.training, model=GPTConfig(**asdict(options.training.model)))
+    try:
+        shape = GPTConfig(**vars(options.training.model))
+        options.training = TrainConfig(**{**vars(options.training), "model": shape})
+    except ValueError as error:
+        print(f"error: {in_options(str(error))}\nAll options: {program} --help", file=sys.stderr)
+        raise SystemExit(2) from None
     return options
 
 
@@ -139,8 +162,17 @@ def exit_status(work: Callable[[], object], program: str) -> int:
     except (OSError, ValueError, ArithmeticError, MemoryError) as error:
         if os.environ.get(TRACEBACK):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_options(str(error))}", file=sys.stderr)
         return 1
+
+
+def in_options(message: str) -> str:
+    """A message of the library in the words of the command line: "--n-head 3" for "n_head=3"."""
+    names = {f.name for cls in (GPTConfig, TrainConfig, Sample) for f in fields(cls)} - {"model", "vocab_size"}
+    long, short = ("|".join(sorted(n for n in names if ("_" in n) == two)) for two in (True, False))
+    message = re.sub(r"^(GPTConfig|TrainConfig|generate): ", "", message).replace("do_sample=False", "--greedy")
+    pattern = rf"(?<![\w/'.-])(?:({long})|({short})(?==| must))(?![\w/'.-])(=?)"
+    return re.sub(pattern, lambda m: f"--{(m[1] or m[2]).replace('_', '-')}{' ' if m[3] else ''}", message)
 
 
 def python() -> str:
@@ -149,15 +181,39 @@ def python() -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else "python"
 
 
-def train(options: Train) -> None:
-    """`gpt train`."""
-    from .trainer import Trainer
+def train(options: Train, start: Callable[[TrainConfig], Trainer] | None = None) -> None:
+    """`gpt train`: a run, and then a sample on stdout. start: how to make a new trainer, if not by `Trainer.start`."""
+    from .trainer import Trainer, check_no_run_in
 
     if options.resume:
         trainer = Trainer.resume(options.resume, **options.changes())
     else:
-        trainer = Trainer.start(options.training)
+        if not options.overwrite:
+            check_no_run_in(options.training.out_dir)  # before the text is looked for, which may take long
+        trainer = (start or Trainer.start)(options.training)
     trainer.run(overwrite=options.overwrite)
+    show_result(trainer)
+
+
+def show_result(trainer: Trainer) -> None:
+    """A sample of a trained model, where its plot is, and how to get more text."""
+    import tinygrad_edu as tg
+
+    from .report import PLOT
+    from .sampling import stream_text
+
+    config = trainer.config
+    print("\nA sample:\n")
+    piece = ""
+    generator = tg.Generator().manual_seed(config.seed)
+    for piece in stream_text(trainer.model, trainer.tokenizer, "", 500, temperature=0.8, generator=generator):
+        print(piece, end="", flush=True)
+    print("...\n" if piece[-1:].isalnum() else "\n")  # a word may be cut off
+    plot = Path(config.out_dir) / PLOT
+    if plot.is_file():
+        print(f"Loss:    {plot}")
+    prompt = "ROMEO:" if config.dataset == "shakespeare" else "..."
+    print(f"More:    {python()} -m gpt sample {config.out_dir} --prompt {prompt}")
 
 
 def sample(options: Sample) -> None:
@@ -166,18 +222,25 @@ def sample(options: Sample) -> None:
 
     from .sampling import load_model, stream_text
 
+    if options.num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {options.num_samples}")
     model, tokenizer = load_model(options.model)
     generator = tg.Generator().manual_seed(options.seed)
-    for _ in range(options.num_samples):
+    for number in range(1, options.num_samples + 1):
         pieces = stream_text(
             model, tokenizer, options.prompt, options.max_new_tokens, temperature=options.temperature,
             top_k=options.top_k, top_p=options.top_p, do_sample=not options.greedy, generator=generator,
         )  # fmt: skip
+        if options.num_samples > 1:
+            sys.stdout.write(f"=== sample {number} of {options.num_samples} ===\n")
         sys.stdout.write(options.prompt)
         for piece in pieces:
             sys.stdout.write(piece)
             sys.stdout.flush()
         sys.stdout.write("\n")
+    sys.stdout.flush()
+    if not options.greedy:
+        print(f"seed {options.seed}; --seed N writes another", file=sys.stderr)
 
 
 def info(options: Info) -> None:
@@ -227,7 +290,12 @@ def _described(model: str) -> tuple[TrainConfig, list[str]]:
         except FileNotFoundError as other:
             raise FileNotFoundError(f"{error}; {other}") from None
     about = [f"{folder}: step {step:,} of {run.max_iters:,}, {run.tokenizer} tokenizer"]
-    about += [f"{name} {state[name]}" for name in ("best_val_loss", "text") if name in state]
+    loss, text = state.get("best_val_loss"), state.get("text")
+    if isinstance(text, dict):
+        about.append(f"text {text.get('name')}, from {text.get('source') or 'a place not told'}")
+        about.append(f"text's SHA-256 {text.get('sha256')}")
+    if isinstance(loss, float):
+        about.append(f"best validation loss {loss:.4f} nats per token")
     return run, about
 
 

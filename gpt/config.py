@@ -35,9 +35,12 @@ class GPTConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"GPTConfig: {name} must be a positive integer, got {getattr(self, name)!r}")
         if self.n_embd % self.n_head:
+            fewer = max(n for n in range(1, self.n_head) if self.n_embd % n == 0)
+            more = [n for n in range(self.n_head + 1, self.n_embd + 1) if self.n_embd % n == 0][:1]
             raise ValueError(
                 f"GPTConfig: n_embd={self.n_embd} is not divisible by n_head={self.n_head}; heads share the channels "
-                f"equally, so choose a multiple of n_head, such as {self.n_head * -(-self.n_embd // self.n_head)}"
+                f"equally, so choose n_head={' or '.join(map(str, [fewer, *more]))}, or a multiple of the heads, such "
+                f"as n_embd={self.n_head * -(-self.n_embd // self.n_head)}"
             )
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"GPTConfig: dropout must be in [0, 1), got {self.dropout!r}")

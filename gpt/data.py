@@ -227,7 +227,7 @@ def _write(
             file.write(ids.tobytes())
             count += len(ids)
         if count == 0:
-            raise ValueError(f"the text for {path} is empty: a token file holds at least one token")
+            raise ValueError(f"the text for {path} is empty: a token file holds at least one token; use a longer text")
         file.flush()  # a full disk shows here, while the old pair is still whole
         # From here until the new description is there, what is on disk is refused rather than mixed up.
         _description(path).unlink(missing_ok=True)

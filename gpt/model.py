@@ -368,7 +368,8 @@ def _checked_integer(name: str, value: SupportsIndex, least: int, most: float = 
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"generate: {name} must be an integer, got {value!r}")
     if not least <= (number := index(value)) <= most:
-        raise ValueError(f"generate: {name} must be from {least} to {most}, got {number}")
+        expected = f"from {least} to {most}" if most < math.inf else f"at least {least}" if least else "0 or more"
+        raise ValueError(f"generate: {name} must be {expected}, got {number}")
     return number
 
 

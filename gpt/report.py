@@ -81,11 +81,13 @@ class Report:
         c = self.config
         self.tokens_per_step = c.batch_size * c.model.block_size * c.gradient_accumulation_steps
         self._steps, self._seconds = 0, 0.0  # since the last row
+        self._updates, self._updating, self._evaluations = 0, 0.0, 0  # since the start: steps, their seconds
         self._last_line = -math.inf
 
     # ---- a run, from its beginning to its end ----------------------------------------------------------------------
 
     def __enter__(self) -> Report:
+        self._started = time.perf_counter()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._cut_back(self.trainer.step)
         self._write_run_json("running")
@@ -94,7 +96,7 @@ class Report:
         self._bar = tqdm(
             total=self.config.max_iters, initial=self.trainer.step, file=self.stream, disable=not self.terminal,
             dynamic_ncols=True, colour="green" if self.colour else None, leave=False,
-            bar_format="{n_fmt}/{total_fmt} {bar} {percentage:.0f}%{postfix}, {remaining} left",
+            bar_format="{n_fmt}/{total_fmt} {bar} {percentage:.0f}%{postfix}",
         )  # fmt: skip
         return self
 
@@ -107,6 +109,12 @@ class Report:
         with contextlib.suppress(OSError):  # the error is perhaps that the disk is full
             self._write_run_json(str(error) or type(error).__name__)
 
+    def evaluating(self) -> None:
+        """Show that the evaluation before the first step has begun."""
+        self._bar.set_postfix_str("evaluating ...")
+        if not self.terminal:
+            self._say(f"evaluating on {2 * self.config.eval_iters:,} batches ...")
+
     def before(self, evaluation: Evaluation) -> None:
         """Show and write the evaluation before the first step."""
         self._write_row(0, None, evaluation)
@@ -115,14 +123,26 @@ class Report:
     def write(self, step: Step) -> None:
         """Show a step, and write what is due: a row of metrics, at evaluations also plot and sample."""
         self._steps, self._seconds = self._steps + 1, self._seconds + step.seconds
+        self._updates, self._updating = self._updates + 1, self._updating + step.seconds
         if self.terminal:
             speed = self._steps * self.tokens_per_step / self._seconds
-            self._bar.set_postfix_str(f"loss {step.loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
+            left = self._time_left(step.number)
+            self._bar.set_postfix_str(f"loss {step.loss:.3f}, {speed:,.0f} tokens/s, {left} left", refresh=False)
             self._bar.update()
         if step.evaluation or step.number % self.config.log_interval == 0:
             self._write_row(step.number, step, step.evaluation)
         if step.evaluation:
             self._write_evaluation(step.number, step.evaluation)
+
+    def _time_left(self, number: int) -> str:
+        """Steps left at the mean time of a step, and evaluations left at theirs, with all that goes with one."""
+        c = self.config
+        seconds = (c.max_iters - number) * self._updating / self._updates
+        if self._evaluations:
+            left = c.max_iters // c.eval_interval - number // c.eval_interval
+            left += number < c.max_iters and c.max_iters % c.eval_interval > 0
+            seconds += left * (time.perf_counter() - self._started - self._updating) / self._evaluations
+        return tqdm.format_interval(seconds)
 
     def _write_evaluation(self, number: int, evaluation: Evaluation) -> None:
         self._say(self._verdict(number, evaluation))
@@ -130,6 +150,7 @@ class Report:
             self._write_sample(number, evaluation)
         parameters = self.trainer.model.num_params(non_embedding=False)
         plot(self.folder, f"{self.trainer.text['name']}, {parameters:,} parameters", self.usual)
+        self._evaluations += 1
 
     # ---- what is shown ---------------------------------------------------------------------------------------------
 
@@ -151,7 +172,7 @@ class Report:
         if trainer.step:
             lines["resumed"] = f"after step {trainer.step:,}"
         if trainer.step >= c.max_iters:
-            lines["resumed"] += f", and max_iters is {c.max_iters:,}: nothing is left to do; raise max_iters to go on"
+            lines["resumed"] += f", and max_iters is {c.max_iters:,}: nothing is left to do; raise --max-iters to go on"
         if importlib.util.find_spec("matplotlib") is None:
             lines["plot"] = "none, matplotlib is not installed: pip install matplotlib"
         return [f"{name:<8} {line}" for name, line in lines.items()]
@@ -191,8 +212,7 @@ class Report:
         self._append(METRICS, ",".join(row) + "\n", sync=e is not None)
         if step and not e and not self.terminal and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            left = _clock(self.trainer.elapsed / number * (self.config.max_iters - number))
-            self._say(f"step {number:>5,}: loss {step.loss:.4f}, {speed:,.0f} tokens/s, {left} left")
+            self._say(f"step {number:>5,}: loss {step.loss:.4f}, {speed:,.0f} tokens/s, {self._time_left(number)} left")
 
     def _write_sample(self, number: int, evaluation: Evaluation) -> None:
         generator = tg.Generator().manual_seed(self.config.seed)
@@ -278,12 +298,13 @@ def plot(folder: str | os.PathLike[str], title: str = "", known: tuple[str, Usua
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    batches = [(row["step"], row["loss"]) for row in rows if row["loss"] is not None]
-    axes.plot(*zip(*batches, strict=True) if batches else ([], []), color="tab:blue", alpha=0.35, lw=0.8, label="batch")
+    steps, losses = np.array([(row["step"], row["loss"]) for row in rows if row["loss"] is not None]).reshape(-1, 2).T
+    axes.plot(steps, losses, color="tab:blue", alpha=0.5, lw=0.8, label="batch")
+    axes.plot(steps, _smooth(losses), color="tab:blue", lw=1.8, label="batch, smoothed")
     for name, colour in (("train_loss", "tab:blue"), ("val_loss", "tab:orange")):
         points = [(row["step"], row[name]) for row in rows if row[name] is not None]
         label = {"train_loss": "training text", "val_loss": "validation text"}[name]
-        axes.plot(*zip(*points, strict=True) if points else ([], []), "o-", ms=4, color=colour, label=label)
+        axes.plot(*zip(*points, strict=True) if points else ([], []), "o:", ms=4, lw=1, color=colour, label=label)
     if known:
         steps = np.array(list(known[1].val_losses))
         losses = np.array(list(known[1].val_losses.values()))
@@ -296,6 +317,14 @@ def plot(folder: str | os.PathLike[str], title: str = "", known: tuple[str, Usua
     axes.legend()
     with atomic_write(Path(folder) / PLOT) as file:
         figure.savefig(file, format="png")
+
+
+def _smooth(losses: np.ndarray) -> np.ndarray:
+    """The mean over a window of a fifteenth of the curve, cut off at both ends."""
+    if not len(losses):
+        return losses
+    window = np.ones(len(losses) // 15 | 1)
+    return np.convolve(losses, window, "same") / np.convolve(np.ones(len(losses)), window, "same")
 
 
 def versions() -> dict[str, str]:
@@ -317,7 +346,3 @@ def machine() -> dict[str, Any]:
         lines = []
     cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.platform()}
-
-
-def _clock(seconds: float) -> str:
-    return tqdm.format_interval(seconds)

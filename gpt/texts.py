@@ -59,7 +59,8 @@ class TextFile:
                     position = consumed - len(error.object) + error.start
                     raise ValueError(
                         f"{self.path} is not UTF-8: byte {position} is 0x{error.object[error.start]:02x}; "
-                        "convert it first, for example: iconv -f latin1 -t utf-8 old.txt > new.txt"
+                        "convert it from its own encoding (such as cp1250 or latin2 for Polish, latin1 for Western "
+                        "European): iconv -f cp1250 -t utf-8 old.txt > new.txt"
                     ) from None
                 if chunk:
                     yield chunk
@@ -73,8 +74,9 @@ class TextFile:
 class NamedText:
     """What is known of a named text: its file name and hash, its address, and how else to get it.
 
-    `edition` makes the text, or another edition of it, from an installed package: (text, package and version).
-    `origin` says where it was first published, if that is no address of the file itself.
+    `edition` makes the text, or a stand-in for it, from an installed package: (text, package and version).
+    `stand_in` says what that is if it is not the text itself; {rows} in it counts the lines after the first.
+    `origin` says where the text was first published, if that is no address of the file itself.
     """
 
     filename: str
@@ -82,6 +84,7 @@ class NamedText:
     address: str | None = None
     edition: Callable[[], tuple[str, str]] | None = None
     package: str | None = None
+    stand_in: str = "another edition"
     origin: str | None = None
 
 
@@ -92,7 +95,8 @@ def find_text(name_or_path: str | os.PathLike[str]) -> TextFile:
     user's cache folder), at its canonical address, and last in a package that ships another edition of it.
     All but the last are checked by SHA-256. A file with the name of a text is given as "./shakespeare".
 
-    Raises FileNotFoundError that says what was tried, why it failed, and what to do by hand.
+    Raises FileNotFoundError that says what was tried, why it failed, and what to do by hand; ValueError for an
+    empty file.
     """
     if not isinstance(name_or_path, str) or name_or_path not in NAMED_TEXTS:
         return _given_file(name_or_path)
@@ -103,11 +107,12 @@ def find_text(name_or_path: str | os.PathLike[str]) -> TextFile:
         except (OSError, ValueError) as error:
             tried.append(f"  {place}: {error}")
             if isinstance(error, ValueError):  # a file was there, but not the right one
-                _say(f"{name}: {place}: {error}")
+                _say_once(f"{name}: {place}: {error}")
             continue
         if not found.canonical:
-            _say(
-                f"{name}: the text comes from {found.source}: another edition, so losses will differ "
+            what = named.stand_in.format(rows=found.read().count("\n") - 1)
+            _say_once(
+                f"{name}: the text comes from {found.source}: {what}, so losses will differ "
                 "from those known for the usual file, which was not found:",
                 *tried,
             )
@@ -131,6 +136,8 @@ def _given_file(given: str | os.PathLike[str]) -> TextFile:
             f"there is no file {path}, and no text of that name (named texts: "
             f"{', '.join(NAMED_TEXTS)}){meant}"
         )
+    if not path.stat().st_size:
+        raise ValueError(f"{path} is empty: give a file that holds a text")
     return TextFile(path.stem, path, "a given file")
 
 
@@ -157,7 +164,10 @@ def _in_cache(name: str, named: NamedText) -> TextFile:
 
 def _at_address(name: str, named: NamedText) -> TextFile:
     if named.address is None:
-        raise FileNotFoundError("no address is known for the whole text in one file")
+        comes_from = f" ({named.origin})" if named.origin else ""
+        raise FileNotFoundError(
+            f"none serves {named.filename} as one file{comes_from}; put it in a folder that TINYGRAD_EDU_DATA names"
+        )
     pooch = _pooch()
     try:
         _wait_for_answer(named.address)
@@ -257,7 +267,9 @@ def _by_hand(named: NamedText) -> str:
     return "By hand: " + "; or ".join(ways) + "."
 
 
-def _say(*lines: str) -> None:
+@functools.cache
+def _say_once(*lines: str) -> None:
+    """A notice, which a program that looks a text up again does not repeat."""
     print(*lines, sep="\n", file=sys.stderr)
 
 
@@ -331,12 +343,17 @@ NAMED_TEXTS = {
         "https://wolnelektury.pl/media/book/txt/pan-tadeusz.txt",
     ),
     # Sienkiewicz's novel is published in three volumes, so the joined file has no address of its own.
-    "potop": NamedText("potop.txt", "520dd9eedf1783f91425701c742ebeafb2e3dc84f5078f016d2646b9c08ccf67"),
+    "potop": NamedText(
+        "potop.txt",
+        "520dd9eedf1783f91425701c742ebeafb2e3dc84f5078f016d2646b9c08ccf67",
+        origin="wolnelektury.pl, three volumes joined",
+    ),
     "names-pl-female": NamedText(
         "names-pl-female.csv",
         "e42a10247809f1f2cc588190663f7655560c569732c3b29f8c21b71d3a9c5992",
         edition=functools.partial(_polish_names_from_package, "KOBIETA"),
         package="Faker",
+        stand_in="a small stand-in ({rows} names)",
         origin=_REGISTER,
     ),
     "names-pl-male": NamedText(
@@ -344,6 +361,7 @@ NAMED_TEXTS = {
         "39cc484e836fb05fcc753782eedac6f57e76d29a113cad0dade2e135d11adde5",
         edition=functools.partial(_polish_names_from_package, "MĘŻCZYZNA"),
         package="Faker",
+        stand_in="a small stand-in ({rows} names)",
         origin=_REGISTER,
     ),
     # Sentence polarity 1.0 (Pang and Lee 2005), converted to UTF-8.

@@ -178,9 +178,12 @@ class CharTokenizer(Tokenizer):
             for i in np.flatnonzero(ids < 0).tolist():
                 first.setdefault(text[i], start + i)
             shown = ", ".join(f"{char!r} at position {i}" for char, i in list(first.items())[:5])
+            more = f" and {len(first) - 5} more" if len(first) > 5 else ""
+            known = self.vocabulary if self.n_vocab <= 200 else f"{self.vocabulary[:200]}..."
             raise ValueError(
-                f"{len(first)} character(s) are not among the {self.n_vocab} that this tokenizer knows: "
-                f"{shown}; train the tokenizer on text that has them, or use the byte or gpt2 tokenizer"
+                f"{len(first)} character(s) are not among the {self.n_vocab} that this model's tokenizer knows: "
+                f"{shown}{more}; leave them out (it knows only {known!r}), or train a model on a text that has them or "
+                "with the byte or gpt2 tokenizer"
             )
         return ids.astype(self.dtype)
 

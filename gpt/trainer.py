@@ -19,7 +19,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -40,6 +40,7 @@ from .tokenizers import Tokenizer, make_tokenizer
 
 EVALUATION_SEED = 0  # every evaluation, of every run, draws the same batches, so that their losses compare
 TOKENS = "tokens"  # the folder of a run that holds its text as tokens
+SHORTEST_BLOCK = 8  # tokens, that advice proposes
 CHANGEABLE = ("max_iters", "eval_interval", "eval_iters", "log_interval", "sample_tokens")  # when a run goes on
 
 
@@ -113,8 +114,8 @@ class Trainer:
             raise ValueError(f"the model cannot be trained on device={config.device!r}: {error}") from None
         betas = (config.beta1, config.beta2)
         self.optimizer = model.configure_optimizers(config.weight_decay, config.learning_rate, betas)
+        self._check_lengths()
         self.batches = self._batches("train", config.seed + 1)  # not the stream that the weights came from
-        self._batches("val", EVALUATION_SEED)  # a split that is too short shows now, not at the first evaluation
         self.step = 0  # updates made
         self.saved: int | None = None  # updates made when it was last saved
         self.best_val_loss: float | None = None  # of the checkpoint `best` that `run` writes
@@ -174,15 +175,26 @@ class Trainer:
         return itertools.islice(self._batches(split, EVALUATION_SEED), self.config.eval_iters)
 
     def _batches(self, split: str, seed: int) -> TokenBatches:
-        try:
-            return TokenBatches(
-                self.splits[split].tokens, self.config.batch_size, self.config.model.block_size,
-                n_vocab=self.config.model.vocab_size, generator=tg.Generator().manual_seed(seed),
-                device=self.config.device,
-            )  # fmt: skip
-        except ValueError as error:
-            name = {"train": "training", "val": "validation"}[split]
-            raise ValueError(f"the {name} split of {self.config.dataset!r} cannot be used: {error}") from None
+        return TokenBatches(
+            self.splits[split].tokens, self.config.batch_size, self.config.model.block_size,
+            n_vocab=self.config.model.vocab_size, generator=tg.Generator().manual_seed(seed),
+            device=self.config.device,
+        )  # fmt: skip
+
+    def _check_lengths(self) -> None:
+        """ValueError: a split holds no whole block."""
+        block_size, val = self.config.model.block_size, self.splits["val"]
+        shortest = min(self.splits.values(), key=lambda split: len(split.tokens))
+        tokens, characters = len(shortest.tokens), shortest.stop - shortest.start
+        if tokens > block_size:
+            return
+        needed = math.ceil(10 * (block_size + 1) * characters / tokens)
+        smaller = f", or block_size={tokens - 1} or less" if tokens > SHORTEST_BLOCK else ""
+        raise ValueError(
+            f"{self.config.dataset} is too short: it has {val.stop:,} characters, and a tenth is kept to validate on, "
+            f"which makes {tokens:,} tokens where block_size={block_size} needs {block_size + 1}; use a text of about "
+            f"{needed:,} characters or more{smaller}"
+        )
 
     def _diverged(self, step: int, what: str) -> Diverged:
         kept = "Nothing was saved yet" if self.saved is None else f"What was saved after step {self.saved:,} is whole"
@@ -195,16 +207,18 @@ class Trainer:
         """Train to the end, with progress on stderr and metrics, plot, samples and checkpoints in config.out_dir.
 
         Checkpoints: `latest` at every evaluation, `best` where the validation loss is lowest so far. Ctrl-C and
-        SIGTERM end the current step and save `latest`; a second one stops at once.
+        SIGTERM end the current step and save `latest`; a second one, or one before the first step, stops at once.
         FileExistsError: a new run, but the folder holds another one. Interrupted: by such a signal. Diverged: NaN or
         infinity; the checkpoints are those from before.
         """
         folder = Path(self.config.out_dir)
         if self.step == 0 and not overwrite:
-            _check_no_run_in(folder)
-        with _stop_signals() as stop, Report(self) as report:
+            check_no_run_in(folder)
+        before: Evaluation | None = None
+        with _stop_signals(at_once=lambda: self.step == 0 and before is None) as stop, Report(self) as report:
             try:
                 if self.step == 0:
+                    report.evaluating()
                     before = self.evaluate()
                     report.before(before)
                     self._keep(folder, before)
@@ -314,15 +328,19 @@ def _tokens_again(config: TrainConfig, tokenizer: Tokenizer, sha256: str) -> tup
     return train, val
 
 
-def _check_no_run_in(folder: Path) -> None:
+def check_no_run_in(folder: str | os.PathLike[str]) -> None:
+    """FileExistsError: a run in this folder has made steps, which a new one there would lose."""
     try:
         _, config, step, _ = checkpoint.load_settings(folder)
     except (FileNotFoundError, ValueError):
         return
     if step:
+        done = step >= config.max_iters
+        state = f"finished run of {step:,} steps" if done else f"run at step {step:,} of {config.max_iters:,}"
+        more = f" --max-iters {2 * step}" if done else ""
         raise FileExistsError(
-            f"{folder} holds a run at step {step:,} of {config.max_iters:,}: resume it, choose another out_dir, or "
-            "overwrite it"
+            f"{folder} holds a {state}: go on with it by --resume {folder}{more}, write to another folder by --out-dir "
+            "OTHER, or lose it by --overwrite"
         )
 
 
@@ -343,14 +361,14 @@ def _first_bad(model: GPT) -> str:
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Within it the first SIGINT or SIGTERM only enters the list; the second one stops the program at once."""
+def _stop_signals(at_once: Callable[[], bool]) -> Iterator[list[int]]:
+    """Within it the first SIGINT or SIGTERM only enters the list; the second, or one when `at_once`, stops at once."""
     received: list[int] = []
 
     def handle(signum: int, frame: object) -> None:
-        if received:
-            raise KeyboardInterrupt
         received.append(signum)
+        if len(received) > 1 or at_once():
+            raise KeyboardInterrupt
         with contextlib.suppress(OSError):  # not print, which may be at work just now
             os.write(2, b"\nFinishing this step and saving; once more to stop at once.\n")
 

@@ -108,8 +108,10 @@ def test_help_of_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--preset", "desktop"], "invalid choice 'desktop'.*'laptop', 'full', 'gpt2'"),
         (["train", "--preset"], "--preset"),
         (["train", "--tokenizer", "word"], "invalid choice 'word'.*'char', 'byte', 'gpt2'"),
-        (["train", "--n-embd", "130"], "n_embd=130 is not divisible by n_head=4"),
-        (["train", "--max-iters", "0"], "max_iters must be at least 1, got 0"),
+        (["train", "--n-embd", "130"], "^error: --n-embd 130 is not divisible by --n-head 4; .*132 All options"),
+        (["train", "--n-head", "3"], "so choose --n-head 2 or 4, or a multiple of the heads, such as --n-embd 129"),
+        (["train", "--max-iters", "0"], "^error: --max-iters must be at least 1, got 0"),
+        (["train", "--dropout", "1"], r"^error: --dropout must be in \[0, 1\), got 1"),
         (["train", "--vocab-size", "100"], "Unrecognized options: --vocab-size"),
         (["trian"], "Unrecognized options: trian Available subcommands: train, sample, info"),
         ([], "Expected one of {train, sample, info}"),
@@ -145,20 +147,26 @@ def test_train_resume_sample_info(short: list[str], tmp_path: Path, capsys: pyte
     folder = str(tmp_path / "run")
     assert run("train", *short) == 0
     shown = capsys.readouterr()
-    assert shown.out == "" and "step     4: train" in shown.err
+    assert "step     4: train" in shown.err
+    more = re.escape(f"More:    {cli.python()} -m gpt sample {folder} --prompt ...")
+    sample = re.fullmatch(rf"\nA sample:\n\n(.{{500}})(\.\.\.)?\n\n{more}\n", shown.out, re.DOTALL)
+    assert sample and bool(sample[2]) == sample[1][-1].isalnum()
     config = checkpoint.load(folder).config
     assert (config.model.n_layer, config.model.n_head, config.model.n_embd, config.max_iters) == (1, 2, 8, 4)
     assert config.model.vocab_size == checkpoint.load(folder).tokenizer.n_vocab
 
     assert run("train", *short) == 1
-    assert capsys.readouterr().err.startswith(f"error: {folder} holds a run at step 4 of 4: resume it")
+    assert capsys.readouterr().err == (  # and nothing else, for the text is not looked for
+        f"error: {folder} holds a finished run of 4 steps: go on with it by --resume {folder} --max-iters 8, write to "
+        "another folder by --out-dir OTHER, or lose it by --overwrite\n"
+    )
     assert run("train", *short, "--overwrite") == 0
 
     assert run("train", "--resume", folder, "--max-iters", "6", "--n-layer=1") == 0
     assert "resumed  after step 4" in capsys.readouterr().err
     assert [row["step"] for row in read_metrics(folder)] == [0, 2, 4, 6]
     for wrong, message in (
-        (["--n-layer", "2"], "so n_layer cannot change"),
+        (["--n-layer", "2"], "so --n-layer cannot change .only --max-iters, --eval-interval"),
         (["--seed=2"], "so seed cannot change"),
         (["--preset", "laptop"], "give --resume without --preset"),
     ):
@@ -167,33 +175,65 @@ def test_train_resume_sample_info(short: list[str], tmp_path: Path, capsys: pyte
     assert run("train", f"--resume={tmp_path / 'nowhere'}") == 1
     assert re.fullmatch("error: there is no checkpoint at .*nowhere: .*\n", capsys.readouterr().err)
 
-    sample = ["sample", folder, "--max-new-tokens", "30", "--prompt", "First"]
+    sampling = ["sample", folder, "--max-new-tokens", "30", "--prompt", "First"]
     texts = []
     for more in ([], [], ["--seed=2"], ["--greedy"], ["--greedy", "--seed=2"], ["--temperature=100", "--top-k=None"]):
-        assert run(*sample, *more) == 0
-        texts.append(capsys.readouterr().out)
+        assert run(*sampling, *more) == 0
+        shown = capsys.readouterr()
+        texts.append(shown.out)
+        seed = 2 if "--seed=2" in more else 1337
+        assert shown.err == ("" if "--greedy" in more else f"seed {seed}; --seed N writes another\n")
     assert all(t.startswith("First") and len(t) == 5 + 30 + 1 for t in texts)
     assert texts[0] == texts[1] and texts[3] == texts[4] and len({*texts}) == 4
-    assert run(*sample, "--num-samples=2") == 0
-    both = capsys.readouterr().out
-    assert both.startswith(texts[0]) and len(both) == 2 * 36 and both[36:] != texts[0]
+    assert run(*sampling, "--num-samples=2") == 0
+    first, second = re.split("^=== sample . of 2 ===\n", capsys.readouterr().out, flags=re.MULTILINE)[1:]
+    assert first == texts[0] and len(second) == 36 and second != first
 
     for wrong, message in (
-        (["--temperature=0"], "temperature must be positive"),
-        (["--top-k=0"], "top_k must be"),
-        (["--top-p=2"], "top_p must be"),
-        (["--prompt=Ż"], "'Ż' at position 0"),
+        (["--temperature=0"], "--temperature must be positive and finite, got 0.0; .* use --greedy"),
+        (["--max-new-tokens=-1"], "--max-new-tokens must be 0 or more, got -1"),
+        (["--num-samples=0"], "--num-samples must be at least 1, got 0"),
+        (["--top-k=0"], "--top-k must be at least 1, got 0"),
+        (["--top-p=2"], "--top-p must be"),
+        (["--prompt=Ż"], "'Ż' at position 0; leave them out .it knows only "),
     ):
         assert run("sample", folder, *wrong) == 1
         shown = capsys.readouterr()
-        assert shown.out == "" and re.fullmatch(f"error: .*{message}.*\n", shown.err)
+        assert shown.out == "" and re.fullmatch(f"error: .*{message}.*\n", shown.err), shown.err
 
     assert run("info", folder) == 0
     shown = capsys.readouterr()
     n = sum(p.numel() for p in checkpoint.load(folder).model.parameters())
     assert re.search(rf"^all +{n:,}$", shown.out, re.MULTILINE)
     assert f"{folder}/best: step " in shown.out and "text.txt" in shown.out and "char tokenizer" in shown.out
-    assert "best_val_loss" in shown.out
+    assert re.search(r"^text \S*text, from a given file$", shown.out.replace(".txt", ""), re.MULTILINE)
+    assert re.search(r"^best validation loss \d\.\d{4} nats per token$", shown.out, re.MULTILINE)
+    assert "{" not in shown.out
+
+
+def test_messages_in_options_leave_paths_and_words_alone() -> None:
+    for message, shown in (
+        ("GPTConfig: n_embd=6 and n_head", "--n-embd 6 and --n-head"),
+        ("generate: temperature must be positive", "--temperature must be positive"),
+        ("there is no /a/n_head=4/max_iters.txt, 'top_k'", "there is no /a/n_head=4/max_iters.txt, 'top_k'"),
+        ("the seed and the device; --out-dir x, vocab_size=3", "the seed and the device; --out-dir x, vocab_size=3"),
+        ("trained on device='gpu'", "trained on --device 'gpu'"),
+    ):
+        assert cli.in_options(message) == shown
+
+
+def test_a_text_too_short_says_what_would_do(short: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for n, block_size, advice in ((100, 16, ", or --block-size 9 or less"), (50, 8, "")):
+        Path(text).write_text(Path(text).read_text("utf-8")[:n], "utf-8")
+        assert run("train", *short, "--block-size", str(block_size)) == 1
+        assert capsys.readouterr().err == (
+            f"error: {text} is too short: it has {n} characters, and a tenth is kept to validate on, which makes "
+            f"{n // 10} tokens where --block-size {block_size} needs {block_size + 1}; use a text of about "
+            f"{10 * (block_size + 1)} characters or more{advice}\n"
+        )
+    Path(text).write_text("")
+    assert run("train", *short) == 1
+    assert capsys.readouterr().err == f"error: {text} is empty: give a file that holds a text\n"
 
 
 def test_an_error_shows_where_it_arose_if_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -229,7 +269,8 @@ def test_how_to_call_python_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_a_run_that_diverges_fails(short: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wild = ["--learning-rate=1e30", "--no-decay-lr", "--grad-clip=0", "--max-iters=50"]
     assert run("train", *short, *wild) == 1
-    assert re.search(r"^error: step \d+: the .* try a lower learning_rate.*\n\Z", capsys.readouterr().err, re.MULTILINE)
+    message = r"^error: step \d+: the .* try a lower --learning-rate, a longer warm-up, or --grad-clip 1\n\Z"
+    assert re.search(message, capsys.readouterr().err, re.MULTILINE)
     assert checkpoint.load(tmp_path / "run").step == 0
 
 

@@ -26,6 +26,7 @@ SONNET = "Shall I compare thee\nto a summer's day?\n"
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """No data folder, an empty cache, addresses that refuse at once; a test opens the place it is about."""
+    gpt.texts._say_once.cache_clear()
     monkeypatch.delenv("TINYGRAD_EDU_DATA", raising=False)
     monkeypatch.setenv("TINYGRAD_EDU_CACHE", str(tmp_path / "cache"))
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
@@ -108,7 +109,7 @@ def test_text_that_is_not_utf8_is_refused_with_the_byte(
     path = tmp_path / "latin.txt"
     path.write_bytes("naïve caf".encode() + "é!".encode("latin-1"))
     monkeypatch.setattr(gpt.texts, "CHUNK_BYTES", size)
-    with pytest.raises(ValueError, match=r"not UTF-8: byte 10 is 0xe9; convert it"):
+    with pytest.raises(ValueError, match=r"not UTF-8: byte 10 is 0xe9; convert it from its own encoding .such as"):
         load_text(path)
 
 
@@ -123,6 +124,9 @@ def test_a_wrong_name_or_path_says_what_there_is(tmp_path: Path) -> None:
         find_text("shakespear")
     with pytest.raises(FileNotFoundError, match="there is no file .*nothing.txt"):
         find_text(tmp_path / "nothing.txt")
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(ValueError, match="empty.txt is empty: give a file that holds a text"):
+        find_text(tmp_path / "empty.txt")
     with pytest.raises(IsADirectoryError, match="is a folder: give a text file"):
         find_text(tmp_path)
 
@@ -264,6 +268,7 @@ def test_without_a_network_shakespeare_comes_from_the_package(
 
     before = found.path.stat().st_mtime_ns
     assert find_text("shakespeare").path.stat().st_mtime_ns == before  # written once
+    assert capsys.readouterr().err == ""  # and told once
 
 
 def test_the_packages_edition_is_nearly_the_usual_file(data_dir: Path) -> None:
@@ -286,8 +291,10 @@ def test_every_file_of_the_data_folder_has_the_hash_that_is_known(
 
 def test_names_of_the_package_stand_in_for_the_register(capsys: pytest.CaptureFixture[str]) -> None:
     tables = {name: load_text(name).splitlines() for name in ("names-pl-female", "names-pl-male")}
-    assert "another edition" in capsys.readouterr().err
-    for rows in tables.values():
+    said = capsys.readouterr().err
+    for name, rows in tables.items():
+        assert f"{name}: the text comes from the package Faker" in said
+        assert f": a small stand-in ({len(rows) - 1} names), so losses will differ" in said
         assert rows[0] == "IMIĘ_PIERWSZE,PŁEĆ,LICZBA_WYSTĄPIEŃ"
         assert len(set(rows)) == len(rows) > 50
     assert "OLGA,KOBIETA,1" in tables["names-pl-female"] and "MICHAŁ,MĘŻCZYZNA,1" in tables["names-pl-male"]
@@ -338,7 +345,7 @@ def test_nothing_found_says_what_was_tried_and_what_to_do(
 def test_potop_has_no_address_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(NAMED_TEXTS, "potop", AS_SHIPPED["potop"])
     with pytest.raises(
-        FileNotFoundError, match="address: no address is known for the whole text in one file"
+        FileNotFoundError, match="address: none serves potop.txt as one file .wolnelektury.pl.*; put it in a folder"
     ):
         find_text("potop")
 

@@ -186,12 +186,13 @@ def test_unknown_characters_are_named_with_their_first_places() -> None:
     with pytest.raises(ValueError) as error:
         tokenizer.encode("abżba 😀 ż")
     assert str(error.value) == (
-        "2 character(s) are not among the 4 that this tokenizer knows: 'ż' at position 2, "
-        "'😀' at position 6; train the tokenizer on text that has them, or use the byte or gpt2 tokenizer"
+        "2 character(s) are not among the 4 that this model's tokenizer knows: 'ż' at position 2, '😀' at position 6; "
+        "leave them out (it knows only ' abc'), or train a model on a text that has them or with the byte or gpt2 "
+        "tokenizer"
     )
     with pytest.raises(ValueError, match="'ż' at position 5"):
         list(tokenizer.encode_chunks(["abc", "abż"]))
-    with pytest.raises(ValueError, match="^26 .*: 'a' at position 0, .*, 'e' at position 4; train"):
+    with pytest.raises(ValueError, match="^26 .*: 'a' at position 0, .*, 'e' at position 4 and 21 more; leave"):
         CharTokenizer("AB").encode("abcdefghijklmnopqrstuvwxyz")
 
 

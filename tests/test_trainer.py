@@ -30,7 +30,7 @@ from gpt import checkpoint
 from gpt.config import GPTConfig, TrainConfig, preset
 from gpt.data import TokenBatches, write_tokens
 from gpt.model import GPT
-from gpt.report import COLUMNS, USUAL, Report, Usual, machine, plot, read_metrics, usual, versions
+from gpt.report import COLUMNS, USUAL, Report, Usual, _smooth, machine, plot, read_metrics, usual, versions
 from gpt.sampling import load_model
 from gpt.tokenizers import ByteTokenizer, CharTokenizer
 from gpt.trainer import Diverged, Evaluation, Interrupted, Step, Trainer
@@ -240,7 +240,7 @@ def test_a_resumed_run_equals_one_that_never_stopped(
 def test_a_longer_run_goes_on_from_a_finished_one(tiny: TrainConfig, capsys: pytest.CaptureFixture[str]) -> None:
     Trainer.start(tiny).run()
     Trainer.resume(tiny.out_dir).run()
-    assert "nothing is left to do; raise max_iters" in capsys.readouterr().err
+    assert "nothing is left to do; raise --max-iters" in capsys.readouterr().err
     longer = Trainer.resume(tiny.out_dir, max_iters=14, log_interval=2)
     assert longer.config.lr_decay_iters == 10
     longer.run()
@@ -302,7 +302,8 @@ def test_a_new_run_does_not_overwrite_another_unasked(tiny: TrainConfig) -> None
     trainer.save(Path(tiny.out_dir) / "latest")  # no step is made: nothing would be lost
     trainer = Trainer.start(tiny)
     trainer.run()
-    with pytest.raises(FileExistsError, match="run holds a run at step 10 of 10: resume it, choose another out_dir"):
+    message = "holds a finished run of 10 steps: .* --resume .*run --max-iters 20, .* --out-dir .* --overwrite"
+    with pytest.raises(FileExistsError, match=message):
         Trainer.start(tiny).run()
     Trainer.start(replace(tiny, max_iters=2)).run(overwrite=True)
     assert [row["step"] for row in read_metrics(tiny.out_dir)] == [0, 1, 2]
@@ -349,6 +350,19 @@ def test_a_signal_before_anything_is_saved(tiny: TrainConfig, monkeypatch: pytes
     with pytest.raises(Interrupted, match="nothing was saved yet") as error:
         Trainer.start(tiny).run()
     assert error.value.folder is None
+
+
+def test_a_signal_in_the_first_evaluation_stops_at_once(
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def evaluate(self: Trainer) -> Evaluation:
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("still running")
+
+    monkeypatch.setattr(Trainer, "evaluate", evaluate)
+    with pytest.raises(Interrupted, match="stopped by SIGTERM; nothing was saved yet"):
+        Trainer.start(tiny).run()
+    assert capsys.readouterr().err.endswith("evaluating on 4 batches ...\n")
 
 
 def test_a_signal_at_the_last_step_is_too_late(tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -449,12 +463,15 @@ def test_a_learning_rate_out_of_bounds_diverges(tiny: TrainConfig) -> None:
 # ---- what it starts from ---------------------------------------------------------------------------------------------
 
 
-def test_a_text_shorter_than_a_block_names_the_split(tiny: TrainConfig, tmp_path: Path) -> None:
+def test_a_text_shorter_than_a_block_says_how_long_it_must_be(tiny: TrainConfig, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("To be, or not to be, that is the question")
-    with pytest.raises(ValueError, match="the validation split of .*text.txt' cannot be used: the text has 5 tokens"):
-        Trainer.start(tiny)
-    with pytest.raises(ValueError, match="the training split of .*cannot be used: .*block_size 64"):
-        Trainer.start(replace(tiny, model=replace(tiny.model, block_size=64)))
+    message = "text.txt is too short: it has 41 characters, .* makes 5 tokens where block_size={} needs {}; .* {} char"
+    for block_size, enough in ((8, 90), (64, 650)):
+        shape = replace(tiny.model, block_size=block_size)
+        with pytest.raises(ValueError, match=message.format(block_size, block_size + 1, enough)):
+            Trainer.start(replace(tiny, model=shape))
+        (tmp_path / "enough.txt").write_text("To be, or " * (enough // 10))
+        Trainer.start(replace(tiny, model=shape, dataset=str(tmp_path / "enough.txt"))).evaluate()
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
@@ -593,6 +610,22 @@ def test_plain_lines_come_now_and_then(
     assert 2 <= len(lines) <= 5 and lines[0] == "1"
 
 
+def test_the_time_left_counts_evaluations_by_themselves(
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("gpt.report.time.perf_counter", lambda: now)
+    monkeypatch.setattr("gpt.report.SECONDS_BETWEEN_LINES", 0.0)
+    with Report(Trainer.start(replace(tiny, max_iters=1010, eval_interval=100))) as report:
+        now = 30.0
+        report.before(Evaluation(4.0, 4.0))
+        for number in (1, 2):
+            now += 2.0
+            report.write(Step(number, 4.0, 1e-3, 1.0, 2.0))
+    left = re.findall(r"tokens/s, (\S+) left", capsys.readouterr().err)
+    assert left == ["39:08", "39:06"]  # 1009 steps of 2 s, and 11 evaluations of 30 s
+
+
 # ---- is the loss where it usually is? --------------------------------------------------------------------------------
 
 
@@ -636,6 +669,15 @@ def test_the_plot_shows_the_usual_run(tmp_path: Path) -> None:
     assert pictures[0].shape == pictures[1].shape
     changed = (np.abs(pictures[0] - pictures[1]).max(axis=-1) > 0.02).mean()
     assert 0.02 < changed < 0.5  # a band and its line in the legend
+
+
+def test_the_smoothed_curve_is_a_mean_over_neighbours() -> None:
+    losses = np.random.default_rng(0).normal(size=45)
+    smoothed = _smooth(losses)  # windows of three
+    np.testing.assert_allclose(smoothed[1:-1], (losses[:-2] + losses[1:-1] + losses[2:]) / 3)
+    np.testing.assert_allclose(smoothed[[0, -1]], [losses[:2].mean(), losses[-2:].mean()])
+    np.testing.assert_array_equal(_smooth(losses[:14]), losses[:14])
+    assert _smooth(losses[:0]).size == 0
 
 
 def test_what_is_said_of_machine_and_versions(monkeypatch: pytest.MonkeyPatch) -> None:
