@@ -238,3 +238,9 @@ def test_observers_are_told_of_arrays():
         ("sum", array, [array]),
         ("mul", array, [array, type(None)]),
     ]
+
+
+def test_the_sizes_that_do_not_fit_are_named_among_three_inputs():
+    condition, x, y = tg.zeros(3, dtype=tg.bool), tg.zeros(3), tg.zeros(4)
+    with pytest.raises(RuntimeError, match=r"tensor a \(3\) must match the size of tensor b \(4\)"):
+        tg.where(condition, x, y)

@@ -114,8 +114,8 @@ def cannot_broadcast(name: str, shapes: list[tuple[int, ...]]) -> str:
     ndim = max(len(s) for s in shapes)
     padded = [(1,) * (ndim - len(s)) + tuple(s) for s in shapes]
     for axis in reversed(range(ndim)):
-        sizes = [s[axis] for s in padded if s[axis] != 1]
-        if len(set(sizes)) > 1:
+        sizes = list(dict.fromkeys(s[axis] for s in padded if s[axis] != 1))
+        if len(sizes) > 1:
             return (
                 f"{name}: the size of tensor a ({sizes[0]}) must match the size of tensor b ({sizes[1]}) at "
                 f"non-singleton dimension {axis}; got shapes {', '.join(str(tuple(s)) for s in shapes)}"

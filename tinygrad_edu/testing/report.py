@@ -306,7 +306,7 @@ body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70re
 table {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }}
 th:first-child, td:first-child, th:last-child, td:last-child {{ text-align: left; }}
-thead th {{ position: sticky; top: 0; background: var(--head); }}
+thead th {{ white-space: normal; position: sticky; top: 0; background: var(--head); }}
 th button {{ all: unset; cursor: pointer; font-weight: 600; }}
 th button:focus-visible {{ outline: 2px solid; }}
 th[aria-sort=ascending] button::after {{ content: " \\2191"; }}
