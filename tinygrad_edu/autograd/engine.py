@@ -234,6 +234,44 @@ def in_backward_order(roots: Iterable[Node | Leaf], targets: Sequence[Node | Lea
     return oldest_first[::-1]
 
 
+class _Pending:
+    """The gradients on their way to each node, added up as they arrive."""
+
+    def __init__(self, recorded: bool) -> None:
+        self.recorded = recorded  # gradients are Tensors, and never changed in place
+        self.sums: dict[Node | Leaf, Any] = {}
+        self.owned: set[Node | Leaf] = set()  # nodes whose sum is a buffer of the engine's own, safe to add into
+
+    def add(self, node: Node | Leaf, g: Any, fresh: bool) -> None:
+        """Add a gradient to a node's sum; a fresh one is an array that nobody else holds."""
+        sums, owned = self.sums, self.owned
+        if self.recorded:
+            sums[node] = sums[node] + g if node in sums else g
+        elif isinstance(g, Part):
+            if node not in sums:
+                sums[node] = node.xp.zeros(g.shape, g.dtype)
+            elif node not in owned or not g.shape:  # arithmetic on 0-d arrays gives NumPy scalars
+                sums[node] = node.xp.array(sums[node])
+            g.add_to(sums[node])
+            owned.add(node)
+        elif node not in sums:
+            sums[node] = g
+            if fresh:
+                owned.add(node)
+        elif node in owned and g.shape:
+            sums[node] += g
+        else:
+            sums[node] = sums[node] + g
+            owned.add(node)
+
+    def take(self, node: Node | Leaf) -> tuple[Any, bool]:
+        """The sum of a node that all gradients have reached, and whether the engine owns it."""
+        gy = self.sums.pop(node)
+        if not self.recorded and gy.shape == () and gy.dtype is not None:
+            gy = node.xp.asarray(gy)
+        return gy, node in self.owned
+
+
 def run_backward(
     roots: Sequence[tuple[Node | Leaf, Any]],
     *,
@@ -247,49 +285,25 @@ def run_backward(
     targets' gradients are returned. With a recorder (see higher.py), all gradients are Tensors, and what is computed
     enters the graph.
     """
-    pending: dict[Node | Leaf, Any] = {}
-    owned: set[Node | Leaf] = set()  # whose pending gradient is a buffer of the engine's own, safe to add into
+    pending = _Pending(recorded=recorder is not None)
     captured: dict[Node | Leaf, Any] = {}
-
-    def arrive(node: Node | Leaf, g: Any, fresh: bool) -> None:
-        if recorder is not None:
-            pending[node] = pending[node] + g if node in pending else g
-        elif isinstance(g, Part):
-            if node not in pending:
-                pending[node] = node.xp.zeros(g.shape, g.dtype)
-            elif node not in owned or not g.shape:  # arithmetic on 0-d arrays gives NumPy scalars
-                pending[node] = node.xp.array(pending[node])
-            g.add_to(pending[node])
-            owned.add(node)
-        elif node not in pending:
-            pending[node] = g
-            if fresh:
-                owned.add(node)
-        elif node in owned and g.shape:
-            pending[node] += g
-        else:
-            pending[node] = pending[node] + g
-            owned.add(node)
-
     for node, seed in roots:
-        arrive(node, seed, fresh=False)
+        pending.add(node, seed, fresh=False)
     order = in_backward_order([node for node, _ in roots], targets)
     wanted = set(order)
     for node in order:
-        if node not in pending:  # every path to it ended in an op without a gradient
+        if node not in pending.sums:  # every path to it ended in an op without a gradient
             continue
-        gy = pending.pop(node)
-        if recorder is None and gy.shape == () and gy.dtype is not None:
-            gy = node.xp.asarray(gy)
+        gy, owned = pending.take(node)
         for hook in tuple(node.hooks or ()):
             replaced = hook(gy)
             gy = gy if replaced is None else replaced
-            owned.discard(node)  # the hook may have kept it
+            owned = False  # the hook may have kept it
         if targets:
             if node in targets:
                 captured[node] = gy
         elif isinstance(node, Leaf):
-            node.tensor._accumulate_grad(gy, owned=node in owned)
+            node.tensor._accumulate_grad(gy, owned=owned)
         elif node.retain is not None:
             node.retain(gy)
         if isinstance(node, Leaf) or wanted.isdisjoint(node.parents):  # the latter: a target, and none further back
@@ -304,7 +318,7 @@ def run_backward(
                 observer.propagated(node, _plain(gy), [_plain(g) for g in gradients])
         for parent, g in zip(node.parents, gradients, strict=True):
             if g is not None and parent is not None:
-                arrive(parent, g, recorder is None and _is_fresh(g, gy, gradients, node))
+                pending.add(parent, g, fresh=recorder is None and _is_fresh(g, gy, gradients, node))
         if not retain_graph:
             node.free()
     return captured
