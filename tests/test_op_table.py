@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import tinygrad_edu as tg
-from tinygrad_edu import ops
+from tinygrad_edu import dispatch, ops
+from tinygrad_edu.ops.elementwise import Exp
 from tinygrad_edu.ops.op import Op
 from tinygrad_edu.testing import op_table
 from tinygrad_edu.testing.records import Constant, DType, ErrorSample, OpRecord, Sample
@@ -268,3 +269,45 @@ def test_mixed_floating_types_are_also_run_as_they_are():
 def test_names_that_do_not_exist():
     assert not op_table.exists(tg, "nn.nothing") and not op_table.exists(tg, "softmax.of")
     assert op_table.resolve(tg, "nn.functional.softmax") is tg.softmax
+
+
+@pytest.mark.parametrize(
+    "y_of, gx_of, message",
+    [
+        (np.exp, lambda y, gy: gy * y, None),
+        (lambda x: np.exp(x) * 1.001, lambda y, gy: gy * y, "result"),
+        (np.exp, lambda y, gy: gy * y * y, "gradient of tensor 0"),
+        (lambda x: np.exp(x, out=x), lambda y, gy: gy * y, "a twin changed"),
+    ],
+)
+def test_the_check_of_twins_finds(y_of, gx_of, message, monkeypatch):
+    """A fused twin of exp, right or wrong."""
+
+    class Twin:
+        saved_for = None
+        ran: list[str] = []
+
+        @staticmethod
+        def accepts(x):
+            return True
+
+        @staticmethod
+        def forward(xp, x):
+            Twin.ran.append("forward")
+            y = y_of(x)
+            return y, (y.copy(),)
+
+        @staticmethod
+        def backward(xp, saved, gy):
+            Twin.ran.append("backward")
+            return gx_of(saved[0], gy)
+
+    monkeypatch.setattr(dispatch, "_twins", {})
+    dispatch.register_twin(Exp, "cpu", Twin)
+    (exp,) = (r for r in FAMILIES["elementwise"] if r.name == "exp")
+    if message is None:
+        op_table.check_twins(exp)
+    else:
+        with pytest.raises(AssertionError, match=message):
+            op_table.check_twins(exp)
+    assert {"forward", "backward"} == set(Twin.ran)

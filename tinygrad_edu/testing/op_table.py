@@ -21,6 +21,7 @@ import numpy as np
 from ..autograd.grad import backward, grad
 from ..autograd.modes import observe
 from ..backend.dtypes import as_dtype
+from ..dispatch import use_kernels
 from ..tensor import Tensor
 from . import table
 from .compare import difference
@@ -403,6 +404,27 @@ def _recorded_gradients_are_the_same(outputs: list[Tensor], leaves: list[Tensor]
     recorded = grad(roots, inputs, seeds, create_graph=True, materialize_grads=True)
     for i, (g, h) in enumerate(zip(recorded, plain, strict=True)):
         _compare(f"gradient of input {i}, recorded", g._array, h._array, TOLERANCE["gradient", "float64"])
+
+
+def check_twins(record: OpRecord) -> None:
+    """With fused twins the same values and gradients as on the readable ops alone; inputs unchanged.
+
+    Worth running for records whose ops have a twin on this device (see `dispatch.register_twin`).
+    """
+    for sample, name in cases(record):
+        for dtype in dtypes_of(sample):
+            with about(f"{name} in {dtype or 'its own dtypes'}, fused against reference"):
+                with use_kernels("reference"):
+                    reference = Call(OURS, record, sample, dtype)
+                    expected = reference.backward()
+                with use_kernels("auto"):
+                    fused = Call(OURS, record, sample, dtype)
+                    found = fused.backward()
+                _compare("result", fused.values, reference.values, _tolerance(record.kind, reference))
+                tolerance = _tolerance("exact" if record.kind == "exact" else "gradient", reference)
+                for i, (f, e) in enumerate(zip(found, expected, strict=True)):
+                    _compare(f"gradient of tensor {i}", f, e, tolerance)
+                _inputs_unchanged(fused, "a twin")
 
 
 def has_in_place_form(record: OpRecord) -> bool:
