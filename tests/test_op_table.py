@@ -88,6 +88,8 @@ def test_every_public_function_has_a_record():
         for function in vars(namespace).values()
         if inspect.isfunction(function) and function.__module__.startswith("tinygrad_edu.functional")
     }
+    # Other signatures of functions that have records; test_surface.py compares them with PyTorch's.
+    public = {f for f in public if f.__module__ != "tinygrad_edu.functional.toplevel"}
     assert len(public) > 150
     assert sorted(f.__name__ for f in public - found if f.__name__ not in WITHOUT_RECORD) == []
 
