@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .autograd.engine import Node, owner
-from .autograd.modes import state
+from .autograd.modes import state, tell
 from .backend.device import Device, array_module, of_array, quiet
 
 _twins: dict[tuple[str, str], Any] = {}  # (op name, device type) -> fused twin
@@ -22,6 +22,11 @@ _use_twins = os.environ.get("TINYGRAD_EDU_KERNELS", "auto") != "reference"
 def register_twin(op: Any, device: str, pair: Any) -> None:
     """Let `pair` run in the place of `op` on this kind of device wherever `pair.accepts(*arrays, **attrs)`."""
     _twins[op.name, device] = pair
+
+
+def forget_twins() -> None:
+    """Run the readable ops from now on: no kernel can be used, or not any more."""
+    _twins.clear()
 
 
 @contextlib.contextmanager
@@ -69,6 +74,8 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     device = of_array(maker._array)
     xp = array_module(device)
     pair = select(op, device, arrays, attrs) if _twins else op
+    if state.observers:
+        tell("starting", op)
     try:
         with quiet:
             y, saved = pair.forward(xp, *arrays, **attrs)
@@ -78,6 +85,8 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
         raise
     if not isinstance(y, xp.ndarray):  # reductions to a single number return NumPy scalars
         y = xp.asarray(y)
+    if state.observers:
+        tell("computed", op, pair, attrs, tuple(arrays), y)
 
     if True not in needs or y.dtype.kind != "f":  # integers have no gradient
         result = maker._result(y)
@@ -98,8 +107,8 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     node.versions = [(memory, memory.count) for memory in memories]
     if saved:
         node.versions.append((result._memory, result._memory.count))
-    for observer in state.observers:
-        observer.recorded(node, tuple(arrays), y)
+    if state.observers:
+        tell("recorded", node, tuple(arrays), y)
     return result
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from .modes import state
+from .modes import state, tell
 
 _PACKAGE = str(Path(__file__).parents[1])
 _clock = itertools.count()  # a node is always younger than its parents: sorting by birth orders the graph
@@ -291,6 +291,8 @@ def run_backward(
         pending.add(node, seed, fresh=False)
     order = in_backward_order([node for node, _ in roots], targets)
     wanted = set(order)
+    if state.observers:
+        tell("walking", [node for node, _ in roots])
     for node in order:
         if node not in pending.sums:  # every path to it ended in an op without a gradient
             continue
@@ -304,23 +306,28 @@ def run_backward(
                 captured[node] = gy
         elif isinstance(node, Leaf):
             node.tensor._accumulate_grad(gy, owned=owned)
+            if state.observers:
+                tell("arrived", node, _plain(gy))
         elif node.retain is not None:
             node.retain(gy)
         if isinstance(node, Leaf) or wanted.isdisjoint(node.parents):  # the latter: a target, and none further back
             continue
+        if state.observers and node.op.observed:
+            tell("propagating", node)
         if recorder is None:
             gradients = node.gradients(gy, wanted)
         else:
             gradients = recorder.gradients(node, gy, wanted)
         if state.observers and node.op.observed:
             gradients = [whole(g, node.xp) for g in gradients]
-            for observer in state.observers:
-                observer.propagated(node, _plain(gy), [_plain(g) for g in gradients])
+            tell("propagated", node, _plain(gy), [_plain(g) for g in gradients])
         for parent, g in zip(node.parents, gradients, strict=True):
             if g is not None and parent is not None:
                 pending.add(parent, g, fresh=recorder is None and _is_fresh(g, gy, gradients, node))
         if not retain_graph:
             node.free()
+    if state.observers:
+        tell("walked")
     return captured
 
 

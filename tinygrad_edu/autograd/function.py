@@ -191,6 +191,8 @@ class Function:
         is_tensor = tuple(hasattr(a, "_array") for a in args)
         needs = tuple(t and a.requires_grad for t, a in zip(is_tensor, args, strict=True))
         ctx = Context(needs)
+        if modes.state.observers:
+            modes.tell("starting", cls)
         with modes.no_grad():
             result = cls.forward(ctx, *args)
         outputs = list(result) if isinstance(result, tuple) else [result]
@@ -199,16 +201,18 @@ class Function:
                 raise TypeError(f"{cls.__name__}.forward must return a Tensor or a tuple of Tensors, got {type(y)}")
             if any(y is a for a in args):  # returning an argument unchanged must still give a tensor of its own
                 outputs[i] = y.detach()
+        if modes.state.observers:
+            arrays = tuple(y._array for y in outputs)
+            told = tuple(getattr(a, "_array", a) for a in args), arrays[0] if len(arrays) == 1 else arrays
+            modes.tell("computed", cls, cls, {}, *told)
         if modes.state.recording and any(needs):
             parents = tuple(a._graph_node() if n else None for a, n in zip(args, needs, strict=True))
             op = _UserOp(cls, outputs, is_tensor)
             node = Node(op, op, outputs[0]._xp, {}, (ctx,), parents, _Parts.shape, _Parts.dtype)
             op.node = weakref.ref(node)
             ctx._find_origins(args, outputs, op)
-            arrays = tuple(y._array for y in outputs)
-            for observer in modes.state.observers:
-                inputs = tuple(getattr(a, "_array", a) for a in args)
-                observer.recorded(node, inputs, arrays[0] if len(arrays) == 1 else arrays)
+            if modes.state.observers:
+                modes.tell("recorded", node, *told)
             for i, y in enumerate(outputs):
                 if id(y) not in ctx._non_differentiable and y.is_floating_point():
                     outputs[i] = y._result(y._array, op.output(i, y))._share_memory_of(y)

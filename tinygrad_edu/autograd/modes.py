@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class _State(threading.local):
     recording: bool = True  # is a graph being built?
     scope: tuple[Any, Any] | None = None  # (enclosing scope, module): the modules now running, innermost first
-    observers: tuple[Any, ...] = ()  # objects told of every node recorded and every gradient propagated
+    observers: tuple[Any, ...] = ()  # see `observe`
 
 
 state = _State()
@@ -141,13 +141,29 @@ class scope:
         state.scope = self._outside
 
 
-class observe:
-    """Tell `observer` of every operation recorded and every gradient propagated inside it.
+def tell(event: str, *told: Any) -> None:
+    """Call this method of every observer that has it."""
+    for observer in state.observers:
+        method = getattr(observer, event, None)
+        if method is not None:
+            method(*told)
 
-    The observer has `recorded(node, inputs, y)`, called after a forward, and `propagated(node, gy, gradients)`, called
-    after a backward; all values are arrays, `gradients` aligned with the inputs. For a Function of several outputs
-    `y` and `gy` are tuples of arrays. It must not change them, and must copy gradients that it keeps, since the engine
-    goes on adding into them.
+
+class observe:
+    """Tell `observer` of the operations that run inside it, in this thread.
+
+    It has any of these methods, in the order in which they are called:
+
+    - `starting(op)` right before an op's forward, and `computed(op, pair, attrs, inputs, y)` right after it, for every
+      op, whether recorded or not; `pair` is the op itself or the fused twin that ran
+    - `recorded(node, inputs, y)` when it has entered the graph
+    - `walking(roots)` before a backward pass from these nodes, and `walked()` after it
+    - `propagating(node)` right before a node's backward, and `propagated(node, gy, gradients)` after it
+    - `arrived(leaf, gy)` when a leaf's `.grad` has received the gradient gy
+
+    Values are arrays, `gradients` aligned with the inputs. For a Function of several outputs `y` and `gy` are tuples of
+    arrays. An observer must not change them, and must copy gradients that it keeps, since the engine goes on adding
+    into them.
     """
 
     def __init__(self, observer: Any) -> None:
