@@ -13,6 +13,7 @@ from . import backends as backends
 from . import cuda as cuda
 from . import data as data
 from . import linalg as linalg
+from . import kernels as kernels
 from . import nn as nn
 from . import optim as optim
 from . import special as special

@@ -1,0 +1,5 @@
+"""Twins for the CPU, compiled by Numba (`pip install "tinygrad_edu[fast]"`); loaded by `kernels` when first needed."""
+
+from . import threads
+
+threads.start()

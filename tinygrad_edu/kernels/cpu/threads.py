@@ -1,0 +1,36 @@
+"""The threads of the CPU's kernels: Numba's, which the matrix products share.
+
+There are as many as OMP_NUM_THREADS, OPENBLAS_NUM_THREADS or NUMBA_NUM_THREADS says (the first that is set), else as many
+as cores; `tinygrad_edu.set_num_threads` changes the number. Of Numba's thread pools OpenMP's comes first: the others
+were often seen to leave a core idle. Its threads do not survive a fork, so a forked child runs the readable ops.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numba
+
+from ... import dispatch
+
+
+def start() -> None:
+    """Choose the thread pool, unless the user has, and the number of threads."""
+    if not {"NUMBA_THREADING_LAYER", "NUMBA_THREADING_LAYER_PRIORITY"} & set(os.environ):
+        numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]  # type: ignore[attr-defined]
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        if (os.environ.get(name) or "").isdigit():
+            set_number(int(os.environ[name]))
+            break
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=dispatch.forget_twins)
+
+
+def number() -> int:
+    """How many threads kernels run on."""
+    return numba.get_num_threads()
+
+
+def set_number(n: int) -> None:
+    """Let kernels run on n threads, or on all that there are if those are fewer."""
+    numba.set_num_threads(max(1, min(n, numba.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]

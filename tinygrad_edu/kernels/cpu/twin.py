@@ -1,0 +1,35 @@
+"""What the CPU's twins share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...ops.op import Op
+from .. import SMALLEST
+
+_FLOAT32 = np.dtype(np.float32)
+
+
+class Twin(Op):
+    """A pair of compiled functions with the meaning of `op`; see `dispatch.register_twin`.
+
+    It runs on float32 only, and may assume what `accepts` has checked.
+    """
+
+    op: type[Op]
+
+    @staticmethod
+    def accepts(*arrays: Any, **attrs: Any) -> bool:
+        raise NotImplementedError
+
+
+def fits(x: Any, *others: Any) -> bool:
+    """Whether a kernel gains on x and can read all of these: float32 in memory order; the others may be None."""
+    return x.size >= SMALLEST and is_plain(x) and all(other is None or is_plain(other) for other in others)
+
+
+def is_plain(x: Any) -> bool:
+    """Whether this is a float32 array whose elements lie in order in memory."""
+    return type(x) is np.ndarray and x.dtype is _FLOAT32 and x.flags.c_contiguous
