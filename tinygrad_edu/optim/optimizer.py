@@ -113,11 +113,16 @@ class Optimizer:
         ready = [(p, self._gradient(p, i, group), group) for group in self.param_groups
                  for i, p in enumerate(group["params"]) if p.grad is not None]  # fmt: skip
         with quiet:
-            for p, g, group in ready:
-                self._update(p._array, -g if group.get("maximize") else g, self.state[p], group)
-                p._changed()
+            self._update_all(ready)
+        for p, _, _ in ready:
+            p._changed()
         self._stepped = True
         return loss
+
+    def _update_all(self, ready: list[tuple[Tensor, Any, Group]]) -> None:
+        """Change every parameter by its gradient, an array, with the options of its group."""
+        for p, g, group in ready:
+            self._update(p._array, -g if group.get("maximize") else g, self.state[p], group)
 
     def _gradient(self, p: Tensor, i: int, group: Group) -> Any:
         g = p.grad._array  # type: ignore[union-attr]
