@@ -13,23 +13,20 @@ from .compiling import kernel
 from .twin import Twin, fits
 
 _A, _B, _3B = f32(ops.GeluTanh.a), f32(ops.GeluTanh.b), f32(3 * ops.GeluTanh.b)
-_CHUNK = 4096  # elements that one thread takes at a time
 
 
 @kernel("void(float32[::1], float32[::1])")
 def _gelu_tanh(x, y):
-    for start in prange((x.size + _CHUNK - 1) // _CHUNK):
-        for i in range(start * _CHUNK, min((start + 1) * _CHUNK, x.size)):
-            y[i] = x[i] / (f32(1) + exp(-(x[i] * (_A + _B * x[i] * x[i]))))
+    for i in prange(x.size):
+        y[i] = x[i] / (f32(1) + exp(-(x[i] * (_A + _B * x[i] * x[i]))))
 
 
 @kernel("void(float32[::1], float32[::1], float32[::1])")
 def _gelu_tanh_backward(x, gy, gx):
-    for start in prange((x.size + _CHUNK - 1) // _CHUNK):
-        for i in range(start * _CHUNK, min((start + 1) * _CHUNK, x.size)):
-            square = x[i] * x[i]
-            s = f32(1) / (f32(1) + exp(-(x[i] * (_A + _B * square))))
-            gx[i] = ((square * _3B + _A) * x[i] * (f32(1) - s) + f32(1)) * s * gy[i]
+    for i in prange(x.size):
+        square = x[i] * x[i]
+        s = f32(1) / (f32(1) + exp(-(x[i] * (_A + _B * square))))
+        gx[i] = ((square * _3B + _A) * x[i] * (f32(1) - s) + f32(1)) * s * gy[i]
 
 
 class GeluTanh(Twin):

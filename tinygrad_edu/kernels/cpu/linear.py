@@ -14,20 +14,24 @@ from .compiling import kernel
 from .twin import Twin, fits
 
 
+_WIDTH, _HEIGHT = 128, 64
+
+
 @kernel("void(float32[:, ::1], float32[::1])")
 def _sum_rows(x, y):
     """y = the sum of all rows. Columns are shared out, so that the result does not depend on the number of threads."""
-    width = 64
-    for part in prange((x.shape[1] + width - 1) // width):
-        left, right = part * width, min((part + 1) * width, x.shape[1])
-        y[left:right] = 0
-        for top in range(0, x.shape[0], 64):  # sums of sums: the rounding error grows with the root of the rows at most
-            block = np.zeros(width, np.float32)
-            for i in range(top, min(top + 64, x.shape[0])):
-                for j in range(right - left):
-                    block[j] += x[i, left + j]
-            for j in range(right - left):
-                y[left + j] += block[j]
+    for part in prange((x.shape[1] + _WIDTH - 1) // _WIDTH):
+        total = y[part * _WIDTH : (part + 1) * _WIDTH]
+        total[:] = 0
+        block = np.empty(total.size, np.float32)
+        for top in range(0, x.shape[0], _HEIGHT):  # sums of sums: fewer roundings for each element
+            block[:] = 0
+            for i in range(top, min(top + _HEIGHT, x.shape[0])):
+                row = x[i, part * _WIDTH : (part + 1) * _WIDTH]
+                for j in range(block.size):
+                    block[j] += row[j]
+            for j in range(total.size):
+                total[j] += block[j]
 
 
 def sum_rows(x: Any) -> Any:
