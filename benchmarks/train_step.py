@@ -400,7 +400,7 @@ def main() -> None:
     measured_on = turns.machine(args)
     for name in args.shapes:
         entry = measure(name, names, args)
-        turns.save(args.results / "train_step.json", measured_on, {name: entry})
+        turns.save(args.results / "train_step.json", SHAPES, measured_on, {name: entry})
         print(tables({name: entry}), end="\n\n", flush=True)
 
 

@@ -219,10 +219,14 @@ def _commit() -> str:
     return (git("rev-parse", "--short", "HEAD") or "unknown") + (" with changes" if changed else "")
 
 
-def save(path: Path, measured_on: dict[str, Any], entries: dict[str, Any]) -> dict[str, Any]:
-    """Put these entries into the file beside those that it has, each with what it was measured on. Returns all."""
+def save(path: Path, order: Iterable[str], measured_on: dict[str, Any], entries: dict[str, Any]) -> dict[str, Any]:
+    """Put these entries, with what they were measured on, into the file beside those that it has. Returns all.
+
+    order: the names of all entries that there can be; others are dropped.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    merged = {**load(path), **{name: {"machine": measured_on, **entry} for name, entry in entries.items()}}
+    found = {**load(path), **{name: {"machine": measured_on, **entry} for name, entry in entries.items()}}
+    merged = {name: found[name] for name in order if name in found}
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as file:
         file.write(json.dumps(merged, indent=1) + "\n")
     os.chmod(file.name, 0o644)
