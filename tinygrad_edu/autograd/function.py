@@ -28,7 +28,7 @@ class Context:
         self._saved = tuple((None, 0) if t is None else (t.detach(), t._version) for t in tensors)
         self._places = [id(t) for t in tensors]
 
-    def _find_origins(self, args: tuple[Any, ...], outputs: list[Any], op: _UserOp) -> None:
+    def _find_origins(self, args: tuple[Any, ...], outputs: list[Any], op: FunctionCall) -> None:
         """Note which saved tensors are inputs and which are outputs: only these depend on the graph."""
         inputs = {id(a): a._graph_node() for a, needed in zip(args, self.needs_input_grad, strict=True) if needed}
         made = {
@@ -73,7 +73,7 @@ def _connected(t: Any, origin: Any) -> Any:
     return t._result(t._array, node)._share_memory_of(t)
 
 
-class _UserOp:
+class FunctionCall:
     """Presents one call of a Function to the engine as an op pair."""
 
     broadcasts = may_alias = False
@@ -87,7 +87,7 @@ class _UserOp:
 
     def output(self, index: int, y: Any) -> Node:
         """A node that picks one output."""
-        pick = _Output(self.name, index, len(self.outputs))
+        pick = FunctionOutput(self.name, index, len(self.outputs))
         # With the output as a constant, so that nobody has to run forward again to know it.
         node = Node(pick, pick, y._xp, {}, (), (self.node(),), y._array.shape, y._array.dtype, (y._array,))
         node.versions.append((y._memory, y._memory.count))
@@ -143,7 +143,7 @@ class _Parts:
         return found[0] if len(found) == 1 else found
 
 
-class _Output:
+class FunctionOutput:
     """The op that picks output `index` of a Function."""
 
     broadcasts = may_alias = observed = False
@@ -207,7 +207,7 @@ class Function:
             modes.tell("computed", cls, cls, {}, *told)
         if modes.state.recording and any(needs):
             parents = tuple(a._graph_node() if n else None for a, n in zip(args, needs, strict=True))
-            op = _UserOp(cls, outputs, is_tensor)
+            op = FunctionCall(cls, outputs, is_tensor)
             node = Node(op, op, outputs[0]._xp, {}, (ctx,), parents, _Parts.shape, _Parts.dtype)
             op.node = weakref.ref(node)
             ctx._find_origins(args, outputs, op)
