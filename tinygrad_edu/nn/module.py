@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from ..autograd.modes import no_grad, state
 from ..backend import dtypes
-from ..backend.device import Device, quiet
+from ..backend.device import Device
 from ..tensor import RemovableHandle, Tensor
 from .hooks import Hook, call_with_hooks, register
 from .parameter import Parameter
@@ -65,10 +65,9 @@ class Module:
         outside = state.scope
         state.scope = (outside, self)  # what `scope(self)` does, without the price of an object
         try:
-            with quiet:  # entered once here, it costs the operations inside next to nothing
-                if self._forward_pre_hooks or self._forward_hooks or self._backward_hooks:
-                    return call_with_hooks(self, args, kwargs)
-                return self.forward(*args, **kwargs)
+            if self._forward_pre_hooks or self._forward_hooks or self._backward_hooks:
+                return call_with_hooks(self, args, kwargs)
+            return self.forward(*args, **kwargs)
         finally:
             state.scope = outside
 
