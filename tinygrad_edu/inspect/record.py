@@ -66,6 +66,9 @@ class SourceLine:
     line: int
     function: str
     text: str = ""
+    """The line itself, without its indentation."""
+    columns: list[int] = field(default_factory=list)
+    """Where in `text` the expression begins and ends, [start, stop); [] where Python does not say."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
@@ -87,14 +90,13 @@ class CallRecord:
 
 @dataclass(slots=True)
 class ParameterRecord:
-    """A value that came from outside: a parameter, another tensor, or an array such as a mask of random numbers."""
+    """A value that no operation of the trace made: a parameter, another tensor, or an array of random numbers."""
 
     id: int
     kind: str
-    """"parameter" requires grad, "buffer" belongs to a module, "tensor" is another tensor, "array" no tensor at all,
-    and "history" was computed before the trace began, with a graph."""
+    """"parameter" requires grad, "buffer" belongs to a module, "constant" is any other, such as a batch or a mask."""
     name: str
-    """As in `model.named_parameters()`, or the variable that held it where the trace ended, else "" ."""
+    """As in `model.named_parameters()`, or the variable that held it where the trace ended, else ""."""
     shape: list[int]
     dtype: str
     bytes: int
@@ -153,6 +155,7 @@ class OpRecord:
     dtype: str
     inputs: list[InputRecord] = field(default_factory=list)
     attrs: dict[str, Any] = field(default_factory=dict)
+    """Its settings, in the form of `encode_attribute`."""
     call: int | None = None
     line: int | None = None
     """The place in Trace.lines."""
@@ -166,8 +169,11 @@ class OpRecord:
     """Whether the output shares the first input's memory."""
     inside: int | None = None
     """The Function (a user's own operation) whose forward ran it."""
+    during: int | None = None
+    """The step of backward that ran it: of a Function, or of a pass that is recorded (create_graph=True)."""
     before: bool = False
-    """Whether it ran before the trace began: it is known from the graph alone, without time or values."""
+    """Whether it ran before the trace began: it is known from the graph alone. Only such an operation may have a
+    higher number than one that uses it."""
     bytes: int = 0
     """Of new memory for the output; 0 for a view."""
     saved: list[SavedRecord] = field(default_factory=list)
@@ -378,7 +384,7 @@ def _short(x: Any) -> str:
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     return get_type_hints(cls)
 
 

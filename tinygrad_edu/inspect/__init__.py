@@ -1,0 +1,22 @@
+"""See, step through and question the computation graph of a real model.
+
+with inspect.trace() as t:
+    _, loss = model(x, y)
+    loss.backward()
+print(t.summary())
+"""
+
+from .record import BackwardRecord as BackwardRecord
+from .record import CallRecord as CallRecord
+from .record import GradientRecord as GradientRecord
+from .record import InputRecord as InputRecord
+from .record import MachineRecord as MachineRecord
+from .record import OpRecord as OpRecord
+from .record import ParameterRecord as ParameterRecord
+from .record import SavedRecord as SavedRecord
+from .record import SourceLine as SourceLine
+from .record import ValueRecord as ValueRecord
+from .recorder import graph as graph
+from .recorder import trace as trace
+from .trace import Trace as Trace
+from .trace import load as load

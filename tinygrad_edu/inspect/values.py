@@ -1,0 +1,143 @@
+"""What a trace keeps of an array: statistics in one pass over it, a sample of its elements, or all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+import numpy as np
+
+from .record import ValueRecord
+
+Level = Literal["none", "stats", "sample", "full"]
+LEVELS = ("none", "stats", "sample", "full")
+
+WHOLE = 256  # an array of at most so many elements is its own sample
+CORNER = 8  # the sides of the corner block of a larger one
+COUNTED = 1024  # about so many elements of an array enter its histogram
+BINS = 16
+_CHUNK = 1 << 16  # elements looked at together: few enough to stay in the cache for the whole pass
+
+
+class Looker:
+    """Makes ValueRecords at one level. Histograms are counted at the end, of all arrays in one go."""
+
+    def __init__(self, level: Level) -> None:
+        self.level = level
+        self._sampled: list[tuple[ValueRecord, np.ndarray]] = []
+
+    def look(self, array: Any, same: ValueRecord | None = None, as_: Any = None) -> ValueRecord | None:
+        """The record of an array. `same`, if given, is that of an array which may have the same elements: of `as_`."""
+        if self.level == "none":
+            return None
+        x = np.asarray(array.get() if hasattr(array, "get") else array)  # an array on a GPU comes over
+        if same is not None and (as_ is None or same_elements(x, np.asarray(as_))):
+            record = dataclasses.replace(same, sample=None, full=None)
+        else:
+            record = statistics(x)
+            if record.min is not None:
+                self._sampled.append((record, spread(x)))
+        if self.level != "stats":
+            record.sample = corner(x)
+        if self.level == "full":
+            record.full = x.copy()
+        return record
+
+    def finish(self) -> None:
+        """Fill in the histograms."""
+        by_length: dict[int, list[tuple[ValueRecord, np.ndarray]]] = {}
+        for record, x in self._sampled:
+            by_length.setdefault(len(x), []).append((record, x))
+        self._sampled = []
+        for group in by_length.values():
+            for (record, _), counts in zip(group, histograms(np.stack([x for _, x in group])), strict=True):
+                record.histogram[:] = counts  # in place: records of the same elements share the list
+
+
+def statistics(x: np.ndarray) -> ValueRecord:
+    """All of a ValueRecord but histogram and elements.
+
+    Mean and squared deviation are found chunk by chunk and joined as in Chan, Golub and LeVeque 1983, "Algorithms for
+    computing the sample variance", equation 2.1b, so that neither a large mean nor a large array costs accuracy.
+    """
+    record = ValueRecord(x.size)
+    if x.dtype.kind != "f":
+        x = x.astype(np.float64)
+    elif x.dtype.itemsize < 4:
+        x = x.astype(np.float32)
+    flat = in_memory_order(x)
+    n, mean, squares, low, high = 0, 0.0, 0.0, math.inf, -math.inf
+    for start in range(0, flat.size, _CHUNK):
+        chunk = flat[start : start + _CHUNK]
+        total = float(np.add.reduce(chunk))
+        if not math.isfinite(total):  # of a NaN, an infinity, or too large numbers
+            finite = np.isfinite(chunk)
+            record.nans += int(np.count_nonzero(np.isnan(chunk)))
+            record.infs += int(np.count_nonzero(np.isinf(chunk)))
+            chunk = chunk[finite].astype(np.float64)
+            total = float(np.add.reduce(chunk))
+            if not chunk.size:
+                continue
+        m = chunk.size
+        record.zeros += int(np.count_nonzero(chunk == 0))
+        low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
+        centred = chunk - chunk.dtype.type(total / m)
+        square = float(np.dot(centred, centred))
+        if not math.isfinite(square):
+            centred = centred.astype(np.float64)
+            square = float(np.dot(centred, centred))
+        difference = total / m - mean
+        mean += difference * m / (n + m)
+        squares += square + difference * difference * n * m / (n + m)
+        n += m
+    if n:
+        record.min, record.max, record.mean, record.std = low, high, mean, math.sqrt(squares / n)
+    return record
+
+
+def in_memory_order(x: np.ndarray) -> np.ndarray:
+    """The elements in one row, in the order of memory: a view where there are no gaps between them."""
+    if x.flags.c_contiguous:
+        return x.reshape(-1)
+    return x.transpose(sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))).reshape(-1)
+
+
+def same_elements(x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether two arrays show the same elements of memory, maybe in another order or shape. It may miss some."""
+    if x is y:
+        return True
+    if x.size != y.size or x.dtype != y.dtype or not x.size:
+        return False
+    bounds = np.lib.array_utils.byte_bounds(x)
+    return bounds == np.lib.array_utils.byte_bounds(y) and bounds[1] - bounds[0] == x.nbytes
+
+
+def spread(x: np.ndarray) -> np.ndarray:
+    """The finite elements of a small array, or about COUNTED evenly spaced ones of a larger, as float32 or float64."""
+    flat = in_memory_order(x) if x.flags.c_contiguous or x.size <= COUNTED else x.reshape(-1)
+    step = -(-flat.size // COUNTED)
+    # Odd, so that it visits all columns of a matrix whose rows have a power of two elements.
+    flat = flat[:: step + (step % 2 == 0 and step > 1)]
+    flat = flat.astype(np.float64 if flat.dtype.itemsize == 8 or flat.dtype.kind != "f" else np.float32)
+    finite = np.isfinite(flat)
+    return flat if finite.all() else flat[finite]
+
+
+def histograms(rows: np.ndarray) -> list[list[int]]:
+    """For each row, how many elements lie in each of BINS equal bins from its least to its largest."""
+    if not rows.shape[1]:
+        return [[0] * BINS] * len(rows)
+    low = rows.min(axis=1, keepdims=True)
+    width = rows.max(axis=1, keepdims=True) / BINS - low / BINS  # no overflow
+    bins = ((rows - low) / np.where(width > 0, width, 1)).astype(np.int64)
+    bins = np.clip(bins, 0, BINS - 1) + BINS * np.arange(len(rows))[:, None]
+    return np.bincount(bins.reshape(-1), minlength=BINS * len(rows)).reshape(-1, BINS).tolist()
+
+
+def corner(x: np.ndarray) -> np.ndarray:
+    """The sample of an array: see ValueRecord.sample."""
+    if x.size <= WHOLE:
+        return x.copy()
+    first = (slice(0, 1),) * (x.ndim - 2)
+    return x[(*first, *(slice(0, CORNER),) * min(x.ndim, 2))].copy()
