@@ -94,7 +94,7 @@ class Report:
         self._cut_back(self.trainer.step)
         self._write_run_json("running")
         for line in self.header():
-            self._say(line)
+            self.say(line)
         self._bar = tqdm(
             total=self.config.max_iters, initial=self.trainer.step, file=self.stream, disable=not self.terminal,
             dynamic_ncols=True, colour="green" if self.colour else None, leave=False,
@@ -106,7 +106,7 @@ class Report:
         self._bar.close()
         if error is None:
             self._write_run_json("finished")
-            self._say(f"Finished. In {self.folder}: {METRICS}, {PLOT}, {SAMPLES}, the checkpoints best and latest.")
+            self.say(f"Finished. In {self.folder}: {METRICS}, {PLOT}, {SAMPLES}, the checkpoints best and latest.")
             return
         with contextlib.suppress(OSError):  # the error is perhaps that the disk is full
             self._write_run_json(str(error) or type(error).__name__)
@@ -115,7 +115,7 @@ class Report:
         """Show that the evaluation before the first step has begun."""
         self._bar.set_postfix_str("evaluating ...")
         if not self.terminal:
-            self._say(f"evaluating on {2 * self.config.eval_iters:,} batches ...")
+            self.say(f"evaluating on {2 * self.config.eval_iters:,} batches ...")
 
     def before(self, evaluation: Evaluation) -> None:
         """Show and write the evaluation before the first step."""
@@ -147,7 +147,7 @@ class Report:
         return tqdm.format_interval(seconds)
 
     def _write_evaluation(self, number: int, evaluation: Evaluation) -> None:
-        self._say(self._verdict(number, evaluation))
+        self.say(self._verdict(number, evaluation))
         if self.config.sample_tokens:
             self._write_sample(number, evaluation)
         parameters = self.trainer.model.num_params(non_embedding=False)
@@ -193,7 +193,8 @@ class Report:
         where = "HIGHER than usual" if high else "lower than usual" if low else "as usual"
         return line + self._coloured(f" - {where} for {name}, {expected:.3f} ± {band}", 33 if high else 32)
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Show a line."""
         if self.terminal:
             tqdm.write(line, file=self.stream)
         else:
@@ -214,7 +215,7 @@ class Report:
         self._append(METRICS, ",".join(row) + "\n", sync=e is not None)
         if step and not e and not self.terminal and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            self._say(f"step {number:>5,}: loss {step.loss:.4f}, {speed:,.0f} tokens/s, {self._time_left(number)} left")
+            self.say(f"step {number:>5,}: loss {step.loss:.4f}, {speed:,.0f} tokens/s, {self._time_left(number)} left")
 
     def _write_sample(self, number: int, evaluation: Evaluation) -> None:
         generator = tg.Generator().manual_seed(self.config.seed)

@@ -113,11 +113,14 @@ class Trainer:
         except RuntimeError as error:
             raise ValueError(f"the model cannot be trained on device={config.device!r}: {error}") from None
         betas = (config.beta1, config.beta2)
-        self.optimizer = model.configure_optimizers(config.weight_decay, config.learning_rate, betas)
+        self.optimizer = model.configure_optimizers(
+            config.weight_decay, config.learning_rate, betas, muon=config.optimizer == "muon"
+        )
         self._check_lengths()
         self.batches = self._batches("train", config.seed + 1)  # not the stream that the weights came from
         self.step = 0  # updates made
-        self.saved: int | None = None  # updates made when it was last saved
+        self.saved: int | None = None  # updates made when it was last saved, all on the disk
+        self._writer: checkpoint.Writer | None = None  # of the checkpoints of `run`
         self.best_val_loss: float | None = None  # of the checkpoint `best` that `run` writes
         self.elapsed = 0.0  # seconds spent on updates and evaluations
 
@@ -137,7 +140,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad()
-        self.model.train()
+        if not self.model.training:
+            self.model.train()
         loss, micro_batches = 0.0, config.gradient_accumulation_steps
         for _ in range(micro_batches):
             _, part = self.model(*next(self.batches))
@@ -197,6 +201,8 @@ class Trainer:
         )
 
     def _diverged(self, step: int, what: str) -> Diverged:
+        if self._writer:
+            self._writer.join()
         kept = "Nothing was saved yet" if self.saved is None else f"What was saved after step {self.saved:,} is whole"
         advice = "try a lower learning_rate, a longer warm-up, or grad_clip=1"
         return Diverged(step, f"{what}; {_first_bad(self.model)}. {kept}; {advice}")
@@ -206,42 +212,75 @@ class Trainer:
     def run(self, *, overwrite: bool = False) -> None:
         """Train to the end, with progress on stderr and metrics, plot, samples and checkpoints in config.out_dir.
 
-        Checkpoints: `latest` at every evaluation, `best` where the validation loss is lowest so far. Ctrl-C and
-        SIGTERM end the current step and save `latest`; a second one, or one before the first step, stops at once.
+        Checkpoints: `latest` at every evaluation, `best` where the validation loss is lowest so far, both written while
+        training goes on. Ctrl-C and SIGTERM end the current step and save `latest`; a second one, or one before the
+        first step, stops at once.
         FileExistsError: a new run, but the folder holds another one. Interrupted: by such a signal. Diverged: NaN or
-        infinity; the checkpoints are those from before.
+        infinity; the checkpoints are those from before. OSError: a file could not be written.
         """
         folder = Path(self.config.out_dir)
         if self.step == 0 and not overwrite:
             check_no_run_in(folder)
         before: Evaluation | None = None
-        with _stop_signals(at_once=lambda: self.step == 0 and before is None) as stop, Report(self) as report:
+        first = self.step + 1
+        with (
+            _stop_signals(at_once=lambda: self.step == 0 and before is None) as stop,
+            Report(self) as report,
+            self._writing(report.say) as writer,
+        ):
             try:
                 if self.step == 0:
                     report.evaluating()
                     before = self.evaluate()
                     report.before(before)
-                    self._keep(folder, before)
+                    self._keep(folder, before, writer)
                 for step in self:
+                    writer.check()
+                    if step.number == first:  # from here on the optimizer has its state
+                        writer.prepare(self.model, self.optimizer)
                     report.write(step)
                     if step.evaluation:
-                        self._keep(folder, step.evaluation)
+                        self._keep(folder, step.evaluation, writer)
                     if stop and self.step < self.config.max_iters:
                         self.save(folder / "latest")
                         raise KeyboardInterrupt
             except KeyboardInterrupt:
+                with contextlib.suppress(KeyboardInterrupt):  # whoever insists does not get the last checkpoint
+                    writer.wait()
                 raise Interrupted(stop[0] if stop else signal.SIGINT, folder, self.saved) from None
 
-    def _keep(self, folder: Path, evaluation: Evaluation) -> None:
+    @contextlib.contextmanager
+    def _writing(self, say: Callable[[str], object]) -> Iterator[checkpoint.Writer]:
+        """Within it checkpoints are written in the background."""
+        try:
+            with checkpoint.Writer(say) as self._writer:
+                yield self._writer
+        finally:
+            self._writer = None
+
+    def _keep(self, folder: Path, evaluation: Evaluation, writer: checkpoint.Writer) -> None:
+        names = ["latest"]
         if self.best_val_loss is None or evaluation.val < self.best_val_loss:
             self.best_val_loss = evaluation.val
-            self.save(folder / "best")
-        self.save(folder / "latest")
+            names = ["best", "latest"]
+        step = self.step
+
+        def written() -> None:
+            self.saved = step
+
+        writer.save(*(folder / name for name in names), written=written, **self._contents())
 
     # ---- stopping and going on -------------------------------------------------------------------------------------
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write everything that `resume` needs. Diverged: a weight is not finite; then nothing is written."""
+        if self._writer:
+            self._writer.wait()
+        checkpoint.save(folder, **self._contents())
+        self.saved = self.step
+
+    def _contents(self) -> dict[str, Any]:
+        """What a checkpoint is made of. Diverged: a weight is not finite."""
         if not _all_finite(self.model):
             raise self._diverged(self.step, "a weight is not finite")
         state = {
@@ -251,11 +290,10 @@ class Trainer:
             "elapsed": self.elapsed,
             "text": self.text,
         }
-        checkpoint.save(
-            folder, config=self.config, step=self.step, state=state, model=self.model, optimizer=self.optimizer,
-            tokenizer=self.tokenizer,
-        )  # fmt: skip
-        self.saved = self.step
+        return {
+            "config": self.config, "step": self.step, "state": state, "model": self.model,
+            "optimizer": self.optimizer, "tokenizer": self.tokenizer,
+        }  # fmt: skip
 
     @classmethod
     def start(cls, config: TrainConfig) -> Trainer:

@@ -385,8 +385,14 @@ def test_a_full_disk_stops_the_run_and_leaves_it_resumable(
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    def full_once_all_is_written() -> None:
+        for thread in threading.enumerate():
+            if thread.name == "checkpoint writer":
+                thread.join()
+        patch.setattr(os, "fsync", full)
+
     with monkeypatch.context() as patch:
-        at_step(patch, 5, lambda: patch.setattr(os, "fsync", full))
+        at_step(patch, 5, full_once_all_is_written)
         message = "metrics.csv cannot be written .No space left on device.; the checkpoints are whole"
         with pytest.raises(OSError, match=message):
             Trainer.start(tiny).run()
