@@ -473,17 +473,20 @@ def plot(entries: dict[str, Any], figure: Any) -> None:
     figure.set_size_inches(8, 1.2 + 0.22 * len(entries))
     axes = figure.subplots()
     names = list(entries)[::-1]
-    for which, marker, colour in ((FORWARD, "o", "#1b6ca8"), (BOTH, "D", "#c1440e")):
+    for which, marker, colour, above in ((FORWARD, "o", "#1b6ca8", 4), (BOTH, "D", "#c1440e", -9)):
         points = [(ratio(entries[name][which]), i) for i, name in enumerate(names) if which in entries[name]]
         axes.plot(*zip(*points, strict=True), marker, color=colour, ms=5, label=which)
         for value, i in points:
-            axes.annotate(f"{value:.2f}", (value, i), (0, 5), textcoords="offset points", ha="center", fontsize=6)
+            text = axes.annotate(f"{value:.2g}", (value, i), (0, above), textcoords="offset points", ha="center")
+            text.set(fontsize=6, color=colour)
     axes.axvline(1, color="black", lw=0.8)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_ylim(-1, len(names))
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_xlabel("torch's time over ours (right of 1: ours is faster)")
     axes.grid(axis="y", lw=0.3)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1 + 0.9 / max(4, len(names))), ncols=2, frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -366,18 +366,21 @@ def tables(entries: dict[str, Any]) -> str:
 
 def plot(entries: dict[str, Any], figure: Any) -> None:
     """Bars of every contestant's time over ours, a panel for each shape."""
-    figure.set_size_inches(11, 0.9 + 0.32 * max(len(e["contestants"]) for e in entries.values()))
-    panels = figure.subplots(1, len(entries), squeeze=False)[0]
+    names = [name for name in CONTESTANTS if any(name in e["contestants"] for e in entries.values())][::-1]
+    figure.set_size_inches(2 + 2.4 * len(entries), 0.9 + 0.32 * len(names))
+    panels = figure.subplots(1, len(entries), squeeze=False, sharey=True)[0]
     for axes, (shape, entry) in zip(panels, entries.items(), strict=True):
-        rows = {name: row for name, row in entry["contestants"].items() if name != SGEMM and row["ratio_median"]}
-        names = list(rows)[::-1]
-        values = [rows[name]["ratio_median"] for name in names]
-        axes.barh(names, values, color=["#1b6ca8" if name == "ours" else "#b8b8b8" for name in names])
-        for i, (name, value) in enumerate(zip(names, values, strict=True)):
-            axes.text(value, i, f" {value:.2f}  {turns.seconds_text(rows[name]['median_s'])}", va="center", fontsize=8)
-        axes.set_xlim(0, 1.7 * max(values))
+        rows = {i: entry["contestants"][name] for i, name in enumerate(names) if name in entry["contestants"]}
+        values = {i: row["ratio_median"] or float("nan") for i, row in rows.items()}
+        axes.barh(
+            list(values), list(values.values()), color=["#1b6ca8" if names[i] == "ours" else "#b8b8b8" for i in rows]
+        )
+        for i, value in values.items():
+            axes.text(value, i, f" {value:.2f}  {turns.seconds_text(rows[i]['median_s'])}", va="center", fontsize=8)
+        axes.set_xlim(0, 1.9 * max(values.values()))
         axes.set_title(shape, fontsize=10)
-        axes.tick_params(labelleft=axes is panels[0], length=0)
+        axes.set_yticks(range(len(names)), names)
+        axes.tick_params(length=0)
         axes.set_xticks([])
         axes.spines[:].set_visible(False)
     figure.suptitle("Time of a training step over ours (medians)", fontsize=11)
