@@ -83,9 +83,8 @@ class Contestant:
         return json.loads(line)
 
     def cpu_seconds(self) -> float:
-        """CPU time that the process has used so far, in steps of 10 ms."""
-        fields = _read(f"/proc/{self.process.pid}/stat").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+        """CPU time that the process has used so far."""
+        return cpu_seconds(self.process.pid)
 
     def peak_mb(self) -> float:
         """The most memory that it has held at once; NaN where the system does not tell."""
@@ -155,6 +154,12 @@ def visit(one: Contestant, everyone: list[Contestant], ask: Callable[[], list[fl
     one.cpu += one.cpu_seconds() - cpu
     one.wall += watch.seconds
     return seconds, watch
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used so far, in ticks of 10 ms; 0 where the system does not tell."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def machine_busy() -> float:
