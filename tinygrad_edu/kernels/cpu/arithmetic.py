@@ -47,3 +47,9 @@ def exp(x):
     half = np.floor(n * f32(0.5))
     e = e * _power_of_two(half) * _power_of_two(n - half)
     return x if x != x else e  # NaN
+
+
+@njit("float32(float32)", error_model="numpy")
+def rsqrt(x):
+    """1 / sqrt(x), which is 0 for infinity; with fastmath it would be an approximation that gives NaN there."""
+    return f32(1) / np.sqrt(x)

@@ -1,0 +1,134 @@
+"""Normalising rows without arrays in between. Meaning: see ops/normalization.py."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from ...ops import normalization as ops
+from ...ops.linalg import rows
+from .arithmetic import f32, rsqrt
+from .compiling import kernel
+from .twin import Twin, fits
+
+_HEIGHT = 32  # rows whose shares in the gradients of weight and bias are added up by one thread
+
+
+@kernel(
+    "void(float32[:, ::1], float32[::1], float32[::1], float32, boolean, float32[:, ::1], float32[::1], float32[::1])"
+)
+def _normalise(x, weight, bias, eps, centred, y, mean, rstd):
+    """Layer norm; not centred: the mean counts as 0."""
+    share = f32(1) / f32(x.shape[1])
+    for i in prange(x.shape[0]):
+        row, out, centre, squares = x[i], y[i], f32(0), f32(0)
+        if centred:
+            for j in range(row.size):
+                centre += row[j]
+            centre *= share
+        for j in range(row.size):
+            squares += (row[j] - centre) * (row[j] - centre)
+        r = rsqrt(squares * share + eps)
+        for j in range(row.size):
+            out[j] = (row[j] - centre) * r * weight[j] + bias[j]
+        mean[i], rstd[i] = centre, r
+
+
+@kernel(
+    "void(float32[:, ::1], float32[::1], float32[::1], float32[::1], boolean, float32[:, ::1], float32[:, ::1],"
+    "float32[::1], float32[::1])"
+)
+def _normalise_backward(x, mean, rstd, weight, centred, gy, gx, gweight, gbias):
+    """All gradients in one pass. Those of weight and bias are first added up over blocks of rows, which are the same
+    for every number of threads."""
+    share = f32(1) / f32(x.shape[1])
+    n_blocks = (x.shape[0] + _HEIGHT - 1) // _HEIGHT
+    parts = np.empty((2, n_blocks, x.shape[1]), np.float32)
+    for block in prange(n_blocks):
+        of_weight, of_bias = parts[0, block], parts[1, block]
+        of_weight[:] = 0
+        of_bias[:] = 0
+        for i in range(block * _HEIGHT, min((block + 1) * _HEIGHT, x.shape[0])):
+            row, g, out, centre, r = x[i], gy[i], gx[i], mean[i], rstd[i]
+            from_mean, from_var = f32(0), f32(0)
+            for j in range(row.size):
+                xhat = (row[j] - centre) * r
+                from_mean += g[j] * weight[j]
+                from_var += g[j] * weight[j] * xhat
+                of_weight[j] += g[j] * xhat
+                of_bias[j] += g[j]
+            from_mean = from_mean * share if centred else f32(0)
+            from_var *= share
+            for j in range(row.size):
+                out[j] = (g[j] * weight[j] - from_mean - (row[j] - centre) * r * from_var) * r
+    gweight[:] = 0
+    gbias[:] = 0
+    for block in range(n_blocks):
+        of_weight, of_bias = parts[0, block], parts[1, block]
+        for j in range(gweight.size):
+            gweight[j] += of_weight[j]
+            gbias[j] += of_bias[j]
+
+
+@functools.lru_cache(maxsize=64)
+def _constant(size: int, value: int) -> Any:
+    return np.full(size, value, np.float32)
+
+
+def _forward(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> Any:
+    """Saves x and two numbers for each row."""
+    r, y = rows(x), np.empty_like(x)
+    n, size = r.shape
+    mean, rstd = np.empty(n, np.float32), np.empty(n, np.float32)
+    weight = _constant(size, 1) if weight is None else weight
+    _normalise(r, weight, _constant(size, 0) if bias is None else bias, eps, centred, rows(y), mean, rstd)
+    return y, (r, mean, rstd, weight)
+
+
+def _backward(saved: Any, gy: Any, centred: bool) -> Any:
+    """The gradients of x, weight and bias, all computed as soon as one is asked for."""
+
+    @functools.cache
+    def gradients() -> Any:
+        r, mean, rstd, weight = saved
+        gx, gweight, gbias = np.empty(gy.shape, np.float32), np.empty_like(weight), np.empty_like(weight)
+        g = rows(np.ascontiguousarray(gy))
+        _normalise_backward(r, mean, rstd, weight, centred, g, rows(gx), gweight, gbias)
+        return gx, gweight, gbias
+
+    return lambda: gradients()[0], lambda: gradients()[1], lambda: gradients()[2]
+
+
+class LayerNorm(Twin):
+    op = ops.LayerNorm
+
+    @staticmethod
+    def accepts(x: Any, weight: Any, bias: Any, *, eps: float) -> bool:
+        return fits(x, weight, bias)
+
+    @staticmethod
+    def forward(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+        return _forward(x, weight, bias, eps, centred=True)
+
+    @staticmethod
+    def backward(xp: Any, saved: Any, gy: Any) -> Any:
+        return _backward(saved, gy, centred=True)
+
+
+class RmsNorm(Twin):
+    op = ops.RmsNorm
+
+    @staticmethod
+    def accepts(x: Any, weight: Any, *, eps: float) -> bool:
+        return fits(x, weight)
+
+    @staticmethod
+    def forward(xp: Any, x: Any, weight: Any, *, eps: float) -> Any:
+        return _forward(x, weight, None, eps, centred=False)
+
+    @staticmethod
+    def backward(xp: Any, saved: Any, gy: Any) -> Any:
+        return _backward(saved, gy, centred=False)[:2]
