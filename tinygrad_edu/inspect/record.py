@@ -103,7 +103,7 @@ class ParameterRecord:
     names: list[str] = field(default_factory=list)
     """All names of a shared one, such as wte.weight and lm_head.weight; [] where it has one name at most."""
     value: ValueRecord | None = None
-    """As it was when first used."""
+    """As it was when first used. With values="full", one that was changed in place meanwhile has another record."""
     gradient: ValueRecord | None = None
     """Its `.grad` when the last backward pass had arrived there."""
 
@@ -256,7 +256,8 @@ def encode(x: Any) -> Any:
         flat = x.reshape(-1)
         values = [float(str(v)) for v in flat] if x.dtype.kind == "f" else flat.tolist()
         return {"shape": list(x.shape), "dtype": x.dtype.name, "values": encode(values)}
-    return {name: encode(v) for name, default in _defaults(type(x)) if not _same(v := getattr(x, name), default)}
+    defaults = _defaults(type(x))  # type: ignore[arg-type]  # mypy takes no dataclass for hashable
+    return {name: encode(v) for name, default in defaults if not _same(v := getattr(x, name), default)}
 
 
 def encode_attribute(x: Any) -> Any:
@@ -350,11 +351,11 @@ def decode(hint: Any, x: Any, where: str) -> Any:
 def _decode_record(cls: type[T], x: Any, where: str) -> T:
     if not isinstance(x, dict):
         raise _unfit(where, "an object", x)
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]  # as above
     if unknown := x.keys() - hints.keys():
         raise ValueError(f"{where}: unknown field {_short(min(unknown))}")
     values = {name: decode(hints[name], v, f"{where}.{name}") for name, v in x.items()}
-    if missing := _required(cls) - values.keys():
+    if missing := _required(cls) - values.keys():  # type: ignore[arg-type]
         raise ValueError(f"{where}: the field {min(missing)!r} is missing")
     return cls(**values)
 

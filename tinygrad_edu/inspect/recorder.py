@@ -36,7 +36,7 @@ from .record import (
     encode_attribute,
 )
 from .trace import Trace
-from .values import LEVELS, Level, Looker
+from .values import LEVELS, Level, Looker, same_values
 
 Forward = Callable[[OpRecord, tuple[Any, ...], Any], dict[str, Any]]
 Backward = Callable[[OpRecord, BackwardRecord, Node, Any, list[Any]], dict[str, Any]]
@@ -135,7 +135,6 @@ class Recorder:
         self._lines: dict[tuple[CodeType, int], int] = {}
         self._running: list[_Frame] = []
         self._of_node: dict[int, int] = {}  # operations by birth of their node
-        self._of_leaf: dict[int, int] = {}  # parameters by birth of their leaf
         self._of_array: dict[int, tuple[Any, int | None, int | None]] = {}  # (weak reference, operation, parameter)
         self._memory: dict[int, list[Any]] = {}  # by owner: [weak reference, operation, parameter, counted?]
         self._tensors: dict[int, Any] = {}  # of parameters: their tensors, or weak references to their arrays
@@ -157,7 +156,7 @@ class Recorder:
             len(self.ops), op.__name__ if user_function else op.name, "", list(outputs[0].shape),
             outputs[0].dtype.name, attrs={k: encode_attribute(v) for k, v in attrs.items()},
             call=self._call(state.scope), line=self._line(_user_line()), graph=False,
-            differentiable=getattr(op, "differentiable", True), kernel="" if pair is op else pair.__name__,
+            differentiable=getattr(op, "differentiable", True), kernel=_kernel(op, pair),
             start=frame.start - self.began, seconds=now - frame.start - frame.inner,
         )  # fmt: skip
         if self._running and self._running[-1].what is None:
@@ -216,7 +215,7 @@ class Recorder:
         record = OpRecord(
             len(self.ops), node.op.name, "", list(node.shape), node.dtype.name if node.dtype is not None else "",
             attrs={k: encode_attribute(v) for k, v in node.attrs.items()}, call=self._call(node.scope),
-            line=self._line(node.where), kernel="" if node.pair is node.op else node.pair.__name__, before=True,
+            line=self._line(node.where), kernel=_kernel(node.op, node.pair), before=True,
         )  # fmt: skip
         self._of_node[node.born] = record.id
         self.ops.append(record)
@@ -237,8 +236,15 @@ class Recorder:
         reference, op, parameter = self._of_array.get(id(x), (None, None, None))
         if reference is None or reference() is not x:
             op, parameter = None, self._new_parameter(x)
+        elif parameter is not None and self.looker.level == "full" and self._has_changed(parameter, x):
+            parameter = self._new_parameter(x)
         found.op, found.parameter = op, parameter
         return found
+
+    def _has_changed(self, parameter: int, array: Any) -> bool:
+        """Whether an optimizer, say, has changed the array in place since its value was recorded."""
+        value = self.parameters[parameter].value
+        return value is not None and value.full is not None and not same_values(array, value.full)
 
     def _new_parameter(self, array: Any) -> int:
         number = len(self.parameters)
@@ -250,14 +256,12 @@ class Recorder:
         return number
 
     def _parameter_of(self, leaf: Leaf) -> int:
-        if leaf.born not in self._of_leaf:
-            number = self._input(leaf.tensor._array).parameter
-            if number is None:  # the array of a detached output that was made a leaf
-                number = self._new_parameter(leaf.tensor._array)
-            self._of_leaf[leaf.born] = number
-            self.parameters[number].kind = "parameter"
-            self._tensors[number] = leaf.tensor
-        return self._of_leaf[leaf.born]
+        number = self._input(leaf.tensor._array).parameter
+        if number is None:  # the array of an output that was detached and made a leaf
+            number = self._new_parameter(leaf.tensor._array)
+        self.parameters[number].kind = "parameter"
+        self._tensors[number] = leaf.tensor
+        return number
 
     def _remember(self, array: Any, op: int | None, parameter: int | None) -> None:
         self._of_array[id(array)] = _weakly(array), op, parameter
@@ -446,6 +450,10 @@ def _arrays(saved: Any) -> Iterator[Any]:
             yield from (t._array for t, _ in x._saved if t is not None)
 
 
+def _kernel(op: Any, pair: Any) -> str:
+    return "" if pair is op else getattr(pair, "__name__", op.name)
+
+
 def _summed(node: Node, shape: list[int]) -> list[int]:
     """The axes of a node's output over which the gradient of an input of this shape was summed: see GradientRecord."""
     if not getattr(node.op, "broadcasts", False):
@@ -522,5 +530,5 @@ def _machine() -> MachineRecord:
 
     return MachineRecord(
         platform.python_version(), np.__version__, __version__, f"{platform.system()} {platform.machine()}",
-        os.cpu_count() or 0, "auto" if dispatch._use_twins else "reference",
+        os.cpu_count() or 0, "auto" if dispatch.twins_in_use() else "reference",
     )  # fmt: skip

@@ -19,7 +19,7 @@ from ..serialization import atomic_write
 from ..serialization import load as load_tensors
 from ..serialization import save as save_tensors
 from ..tensor import made
-from . import record
+from . import record, text
 from .record import (
     FORMAT,
     BackwardRecord,
@@ -30,6 +30,7 @@ from .record import (
     SourceLine,
     ValueRecord,
 )
+from .replay import Validation, validate
 
 LARGEST = 1 << 30  # bytes of a file that is read
 # What `save` writes by the ending of the name: (module, function), called with the trace and the path.
@@ -92,6 +93,33 @@ class Trace:
                 return p
         known = ", ".join(p.name for p in self.parameters if p.name)
         raise KeyError(f"the trace has no parameter {name!r}; it has {known or 'none with a name'}")
+
+    def summary(self, fold: bool = True, color: bool | None = None) -> str:
+        """The tree of modules: output, parameters, FLOPs, times, new memory, and memory saved for backward.
+
+        Blocks alike are one line, "h.0 … h.11 ×12", with their figures added up; fold=False shows each.
+        80 columns. color: None for colours on a terminal only, and not where the variable NO_COLOR is set.
+        """
+        return text.summary(self, fold, color)
+
+    def table(self, sort: str = "time", by: str = "operation", rows: int = 20, color: bool | None = None) -> str:
+        """The operations one by one, or added up by="op" or by="module"; at most so many rows, then what is left.
+
+        sort: "order" (as they ran), "name", or the largest first of "time", "forward", "backward", "flops", "bytes"
+        (new memory) or "saved" (for backward). ValueError: another word.
+        """
+        return text.table(self, sort, by, rows, color)
+
+    # ---- checking it -----------------------------------------------------------------------------------------------
+
+    def validate(self) -> Validation:
+        """Run every recorded operation again, on its recorded inputs, with the readable reference ops; needs
+        values="full".
+
+        Returns what was reproduced, and how closely. ValueError: an output or a gradient is not what the reference
+        computes, beyond rounding; the message names the first such operation and its line.
+        """
+        return validate(self)
 
     # ---- writing and reading ---------------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ class Looker:
         """The record of an array. `same`, if given, is that of an array which may have the same elements: of `as_`."""
         if self.level == "none":
             return None
-        x = np.asarray(array.get() if hasattr(array, "get") else array)  # an array on a GPU comes over
+        x = on_host(array)
         if same is not None and (as_ is None or same_elements(x, np.asarray(as_))):
             record = dataclasses.replace(same, sample=None, full=None)
         else:
@@ -53,6 +53,16 @@ class Looker:
         for group in by_length.values():
             for (record, _), counts in zip(group, histograms(np.stack([x for _, x in group])), strict=True):
                 record.histogram[:] = counts  # in place: records of the same elements share the list
+
+
+def on_host(array: Any) -> np.ndarray:
+    """The array as NumPy's; one on a GPU comes over."""
+    return np.asarray(array.get() if hasattr(array, "get") else array)
+
+
+def same_values(x: Any, y: np.ndarray) -> bool:
+    """Whether all elements are equal; NaN is equal to NaN."""
+    return np.array_equal(on_host(x), y, equal_nan=y.dtype.kind == "f")
 
 
 def statistics(x: np.ndarray) -> ValueRecord:
