@@ -91,6 +91,9 @@ class TrainConfig:
     seed: int = 1337
     """Seed of the initial weights, the batches and dropout."""
 
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """adamw for all parameters; or muon for the matrices of the blocks, at the same learning rate, and adamw for the
+    rest, which gets further in fewer steps."""
     max_iters: int = 2000
     """Optimizer steps in all."""
     batch_size: int = 12
@@ -104,11 +107,13 @@ class TrainConfig:
     warmup_iters: int = 100
     """Steps over which the learning rate rises from zero."""
     lr_decay_iters: int | None = None
-    """Step at which the cosine decay arrives at min_lr; if not given, max_iters."""
+    """Step at which the decay arrives at min_lr; if not given, max_iters."""
+    decay: Literal["cosine", "linear"] = "cosine"
+    """Whether the learning rate falls along half a cosine or a straight line."""
     decay_lr: bool = True
     """Whether to warm up and decay at all; otherwise the learning rate is constant."""
     weight_decay: float = 0.1
-    """AdamW's decay of matrices and embeddings."""
+    """The optimizers' decay of matrices and embeddings."""
     beta1: float = 0.9
     """AdamW's memory of the gradient."""
     beta2: float = 0.99
@@ -120,6 +125,8 @@ class TrainConfig:
     """Steps between evaluations; each also writes the latest checkpoint."""
     eval_iters: int = 200
     """Batches per split in an evaluation."""
+    final_eval_iters: int | None = None
+    """Batches per split in the last evaluation, at least eval_iters; if not given, eval_iters."""
     log_interval: int = 10
     """Steps between rows of the training loss."""
     sample_tokens: int = 200
@@ -139,6 +146,11 @@ class TrainConfig:
         for name in ("beta1", "beta2"):
             if getattr(self, name) >= 1:
                 raise ValueError(f"TrainConfig: {name} must be below 1, got {getattr(self, name)!r}")
+        if self.final_eval_iters is not None and self.final_eval_iters < self.eval_iters:
+            raise ValueError(
+                f"TrainConfig: final_eval_iters={self.final_eval_iters} must be at least eval_iters={self.eval_iters}, "
+                "as the last evaluation is compared with the others on their batches"
+            )
         if self.lr_decay_iters is not None and self.lr_decay_iters <= self.warmup_iters:
             raise ValueError(
                 f"TrainConfig: lr_decay_iters={self.lr_decay_iters} must be above warmup_iters={self.warmup_iters}; "
@@ -148,7 +160,7 @@ class TrainConfig:
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of an update; the first has step 0.
 
-        Linear warm-up to learning_rate, then half a cosine down to min_lr at lr_decay_iters, as in nanoGPT.
+        Linear warm-up to learning_rate, then half a cosine down to min_lr at lr_decay_iters, as in nanoGPT, or a line.
         """
         if not self.decay_lr:
             return self.learning_rate
@@ -158,7 +170,8 @@ class TrainConfig:
         if step >= end:
             return self.min_lr
         done = (step - self.warmup_iters) / (end - self.warmup_iters)
-        return self.min_lr + 0.5 * (1.0 + math.cos(math.pi * done)) * (self.learning_rate - self.min_lr)
+        left = 1.0 - done if self.decay == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+        return self.min_lr + left * (self.learning_rate - self.min_lr)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as a dictionary, the model's nested under `model`."""
@@ -199,23 +212,30 @@ def _check_types(config: Any) -> None:
 
 
 def preset(name: str) -> TrainConfig:
-    """A fresh copy of a preset: laptop, full or gpt2. ValueError: no such preset."""
+    """A fresh copy of one of PRESETS. ValueError: no such preset."""
     if name not in PRESETS:
         raise ValueError(f"there is no preset {name!r}; expected one of {', '.join(PRESETS)}")
     return replace(PRESETS[name], model=replace(PRESETS[name].model))
 
 
+_LAPTOP = GPTConfig(block_size=64, vocab_size=65, n_layer=4, n_head=4, n_embd=128, bias=False)
+_FULL = GPTConfig(block_size=256, vocab_size=65, n_layer=6, n_head=6, n_embd=384, dropout=0.2, bias=False)
+
 PRESETS: dict[str, TrainConfig] = {
-    # nanoGPT's recipe for a laptop without a GPU: 0.8 million parameters, minutes.
-    "laptop": TrainConfig(
-        model=GPTConfig(block_size=64, vocab_size=65, n_layer=4, n_head=4, n_embd=128, bias=False),
+    # A minute on a laptop without a GPU: 0.8 million parameters. docs/log.md tells what was tried to get there.
+    "laptop-fast": TrainConfig(
+        model=_LAPTOP, optimizer="muon", max_iters=1000, learning_rate=8e-3, warmup_iters=20, decay="linear",
+        eval_iters=5, final_eval_iters=200,
     ),
-    # nanoGPT's character model: 10.7 million parameters, hours on a CPU.
-    "full": TrainConfig(
-        out_dir="runs/shakespeare-full",
-        model=GPTConfig(block_size=256, vocab_size=65, n_layer=6, n_head=6, n_embd=384, dropout=0.2, bias=False),
-        batch_size=64, max_iters=5000, eval_iters=20,
+    # nanoGPT's recipe for the same model.
+    "laptop": TrainConfig(model=_LAPTOP),
+    # nanoGPT's character model, 10.7 million parameters, on a CPU in less than an hour.
+    "full-fast": TrainConfig(
+        out_dir="runs/shakespeare-full", model=_FULL, optimizer="muon", batch_size=8, max_iters=2400,
+        learning_rate=5e-3, warmup_iters=20, decay="linear", eval_iters=5, final_eval_iters=160,
     ),
+    # nanoGPT's recipe for it, for a GPU: a day on a CPU.
+    "full": TrainConfig(out_dir="runs/shakespeare-full", model=_FULL, batch_size=64, max_iters=5000, eval_iters=20),
     # GPT-2's smallest size from scratch on byte pairs: 124 million parameters; with init_from, its fine-tuning.
     "gpt2": TrainConfig(
         out_dir="runs/shakespeare-gpt2", tokenizer="gpt2", model=GPTConfig.named("gpt2"),

@@ -23,6 +23,7 @@ from tinygrad_edu import Tensor, nn
 from tinygrad_edu.nn import functional as F
 
 from .config import GPTConfig
+from .optimizers import Together
 
 
 class Cache:
@@ -314,18 +315,27 @@ class GPT(nn.Module):
         self.wpe.weight.grad = None
 
     def configure_optimizers(
-        self, weight_decay: float, learning_rate: float, betas: tuple[float, float], device_type: str = "cpu"
-    ) -> tg.optim.AdamW:
+        self, weight_decay: float, learning_rate: float, betas: tuple[float, float], device_type: str = "cpu",
+        muon: bool = False,
+    ) -> tg.optim.AdamW | Together:  # fmt: skip
         """AdamW that decays only tensors of two or more axes: matrices and embeddings, not biases and norm gains.
 
-        device_type is accepted from programs written for nanoGPT, and changes nothing.
+        muon: instead of it Muon for the matrices of the blocks, with steps as large as AdamW's. device_type is accepted
+        from programs written for nanoGPT, and changes nothing.
         """
         params = [p for p in self.parameters() if p.requires_grad]
+        inner = {p for p in self.h.parameters() if p.dim() == 2} if muon else set()
         groups = [
-            {"params": [p for p in params if p.dim() >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in params if p.dim() >= 2 and p not in inner], "weight_decay": weight_decay},
             {"params": [p for p in params if p.dim() < 2], "weight_decay": 0.0},
         ]
-        return tg.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, betas=betas)
+        adamw = tg.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, betas=betas)
+        if not muon:
+            return adamw
+        matrices = [p for p in params if p in inner]
+        return Together(
+            tg.optim.Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"), adamw
+        )
 
 
 def next_token_probabilities(

@@ -181,7 +181,7 @@ class Report:
 
     def _verdict(self, number: int, e: Evaluation) -> str:
         """The losses of an evaluation, and whether they are where this preset usually is."""
-        best = self.trainer.best_val_loss is None or e.val < self.trainer.best_val_loss
+        best = self.trainer.best_val_loss is None or e.comparable < self.trainer.best_val_loss
         line = f"step {number:>5,}: train {e.train:.4f}, validation {e.val:.4f}{' (best)' if best else ''}"
         if number == 0 and self.config.init_from == "scratch":
             name, expected, band = "a new model", math.log(self.trainer.tokenizer.n_vocab), 0.25

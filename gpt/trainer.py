@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any, cast
 
 import numpy as np
@@ -41,15 +42,17 @@ from .tokenizers import Tokenizer, make_tokenizer
 EVALUATION_SEED = 0  # every evaluation, of every run, draws the same batches, so that their losses compare
 TOKENS = "tokens"  # the folder of a run that holds its text as tokens
 SHORTEST_BLOCK = 8  # tokens, that advice proposes
-CHANGEABLE = ("max_iters", "eval_interval", "eval_iters", "log_interval", "sample_tokens")  # when a run goes on
+# When a run goes on.
+CHANGEABLE = ("max_iters", "eval_interval", "eval_iters", "final_eval_iters", "log_interval", "sample_tokens")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean losses in nats per token over `eval_iters` batches of each split."""
+    """Mean losses in nats per token over `eval_iters` batches of each split, the last over `final_eval_iters`."""
 
     train: float
     val: float
+    comparable: float  # the validation loss over the first eval_iters batches, which all evaluations of a run have
 
 
 @dataclass(frozen=True)
@@ -163,20 +166,21 @@ class Trainer:
         """Losses on both splits. It draws from generators of its own, so training goes on as if it had not been."""
         start = time.perf_counter()
         self.model.eval()
-        losses = {}
         with tg.no_grad():
-            for split in self.splits:
-                batches = self.evaluation_batches(split)
-                losses[split] = sum(self.model(x, y)[1].item() for x, y in batches) / self.config.eval_iters
+            losses = [[self.model(x, y)[1].item() for x, y in self.evaluation_batches(split)] for split in self.splits]
         self.model.train()
-        if not math.isfinite(losses["train"] + losses["val"]):
-            raise self._diverged(self.step, f"the losses are {losses['train']} and {losses['val']}")
+        train, val, comparable = (fmean(part) for part in (*losses, losses[1][: self.config.eval_iters]))
+        if not math.isfinite(train + val):
+            raise self._diverged(self.step, f"the losses are {train} and {val}")
         self.elapsed += time.perf_counter() - start
-        return Evaluation(**losses)
+        return Evaluation(train, val, comparable)
 
     def evaluation_batches(self, split: str) -> Iterator[tuple[tg.Tensor, tg.Tensor]]:
-        """The batches that every evaluation of a split, "train" or "val", is made on."""
-        return itertools.islice(self._batches(split, EVALUATION_SEED), self.config.eval_iters)
+        """The batches that an evaluation of a split, "train" or "val", is made on now: the same each time, and more of
+        them after the last step."""
+        last = self.step == self.config.max_iters
+        count = (self.config.final_eval_iters if last else None) or self.config.eval_iters
+        return itertools.islice(self._batches(split, EVALUATION_SEED), count)
 
     def _batches(self, split: str, seed: int) -> TokenBatches:
         return TokenBatches(
@@ -260,8 +264,8 @@ class Trainer:
 
     def _keep(self, folder: Path, evaluation: Evaluation, writer: checkpoint.Writer) -> None:
         names = ["latest"]
-        if self.best_val_loss is None or evaluation.val < self.best_val_loss:
-            self.best_val_loss = evaluation.val
+        if self.best_val_loss is None or evaluation.comparable < self.best_val_loss:
+            self.best_val_loss = evaluation.comparable
             names = ["best", "latest"]
         step = self.step
 
@@ -316,8 +320,8 @@ class Trainer:
         """The trainer of a run as it was saved: what follows equals a run that never stopped, bit for bit.
 
         path: the run's folder, or one of its checkpoints. changes: new values for some of max_iters, eval_interval,
-        eval_iters, log_interval, sample_tokens. FileNotFoundError, ValueError: no such checkpoint, a damaged one,
-        another text, or changes that would not be the same run.
+        eval_iters, final_eval_iters, log_interval, sample_tokens. FileNotFoundError, ValueError: no such checkpoint, a
+        damaged one, another text, or changes that would not be the same run.
         """
         saved = checkpoint.load(path)
         if fixed := [name for name in changes if name not in CHANGEABLE]:

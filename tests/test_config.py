@@ -31,6 +31,12 @@ def test_learning_rate_is_nanogpts(explicit: int | None) -> None:
         assert config.learning_rate_at(step) == pytest.approx(expected, rel=1e-12), step
 
 
+def test_the_learning_rate_can_fall_along_a_line() -> None:
+    config = TrainConfig(decay="linear", learning_rate=1.0, min_lr=0.1, warmup_iters=4, max_iters=14)
+    expected = [0.2, 0.4, 0.6, 0.8, *(1.0 - 0.09 * n for n in range(11)), 0.1, 0.1]
+    assert [config.learning_rate_at(step) for step in range(17)] == pytest.approx(expected, rel=1e-12)
+
+
 def test_learning_rate_without_decay_warm_up_or_time() -> None:
     assert TrainConfig(decay_lr=False).learning_rate_at(0) == 1e-3
     assert TrainConfig(warmup_iters=0).learning_rate_at(0) == 1e-3
@@ -51,8 +57,9 @@ def test_presets_are_copies() -> None:
     changed = preset("full")
     changed.max_iters, changed.model.n_layer = 1, 1
     assert (preset("full").max_iters, preset("full").model.n_layer) == (5000, 6)
-    assert set(PRESETS) == {"laptop", "full", "gpt2"}
-    with pytest.raises(ValueError, match="no preset 'huge'; expected one of laptop, full, gpt2"):
+    assert preset("full-fast").model == preset("full").model
+    assert list(PRESETS) == ["laptop-fast", "laptop", "full-fast", "full", "gpt2"]
+    with pytest.raises(ValueError, match="no preset 'huge'; expected one of laptop-fast, laptop, full-fast, full,"):
         preset("huge")
 
 
@@ -111,6 +118,7 @@ def test_bad_shapes(values: dict[str, Any], message: str) -> None:
         ({"grad_clip": -1}, "grad_clip must be at least 0, got -1"),
         ({"beta2": 1}, "beta2 must be below 1, got 1"),
         ({"tokenizer": "word"}, "tokenizer must be one of char, byte, gpt2, got 'word'"),
+        ({"eval_iters": 20, "final_eval_iters": 10}, "final_eval_iters=10 must be at least eval_iters=20"),
         ({"lr_decay_iters": 50}, "lr_decay_iters=50 must be above warmup_iters=100; leave it out"),
         ({"lr_decay_iters": 1.5}, "lr_decay_iters must be int or None, got 1.5"),
         ({"model": {"n_head": 0}}, "n_head must be a positive integer"),

@@ -14,8 +14,8 @@ from gpt import checkpoint
 from gpt.report import read_metrics
 
 ROOT = Path(__file__).parents[1]
-SHORT = ["--n-layer=1", "--n-embd=16", "--block-size=16", "--max-iters=6", "--eval-iters=2", "--warmup-iters=2",
-         "--sample-tokens=20"]  # fmt: skip
+SHORT = ["--n-layer=1", "--n-embd=16", "--block-size=16", "--max-iters=6", "--eval-iters=2",
+         "--final-eval-iters=2", "--warmup-iters=2", "--sample-tokens=20"]  # fmt: skip
 
 
 @pytest.fixture
@@ -62,6 +62,7 @@ def test_train_shakespeare(run, data_dir: Path, tmp_path: Path) -> None:  # type
 def test_the_options_are_those_of_the_command_line(run) -> None:  # type: ignore[no-untyped-def]
     shown = run("--help")
     assert shown.returncode == 0
-    assert "--preset {laptop,full,gpt2}" in shown.stdout and "python examples/train_shakespeare.py" in shown.stdout
+    assert "--preset {laptop-fast,laptop,full-fast,full,gpt2}" in shown.stdout
+    assert "python examples/train_shakespeare.py" in shown.stdout
     wrong = run("--n_layr=3")
     assert wrong.returncode == 2 and "--n-layer" in wrong.stderr

@@ -331,6 +331,20 @@ def test_the_optimizer_decays_matrices_and_embeddings_only():
     assert len(model.configure_optimizers(0.3, 2e-3, (0.8, 0.9)).param_groups) == 1
 
 
+def test_muon_takes_the_matrices_of_the_blocks_and_adamw_the_rest():
+    model = GPT(CONFIG)
+    model.h[1].mlp.c_fc.weight.requires_grad_(False)
+    optimizer = model.configure_optimizers(0.3, 2e-3, (0.8, 0.9), muon=True)
+    names = {id(p): name for name, p in model.named_parameters()}
+    matrices, decayed, others = ([names[id(p)] for p in group["params"]] for group in optimizer.param_groups)
+    kinds = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    expected = [f"h.{i}.{kind}.weight" for i in range(CONFIG.n_layer) for kind in kinds]
+    assert matrices == [name for name in expected if name != "h.1.mlp.c_fc.weight"]
+    assert decayed == ["wte.weight", "wpe.weight"]
+    assert len(others) == len(names) - len(expected) - 2
+    assert [(g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [(2e-3, 0.3), (2e-3, 0.3), (2e-3, 0.0)]
+
+
 # ---- bad input -------------------------------------------------------------------------------------------------------
 
 IDS = tg.zeros(2, 3, dtype=tg.int64)

@@ -165,7 +165,21 @@ def test_evaluation_disturbs_nothing_and_repeats(tiny: TrainConfig) -> None:
     assert often.evaluate() == often.evaluate() == without[-1].evaluation
     assert often.model.training
     assert often.evaluate().train != often.evaluate().val
-    assert replace(often.evaluate(), val=0.0) == Evaluation(often.evaluate().train, 0.0)
+    assert often.evaluate().val == often.evaluate().comparable
+
+
+def test_the_last_evaluation_may_use_more_batches(tiny: TrainConfig) -> None:
+    trainer = Trainer.start(replace(tiny, final_eval_iters=7))
+    evaluations = [step.evaluation for step in trainer if step.evaluation]
+    few, last = evaluations[-2], evaluations[-1]
+    assert few.comparable == few.val and last.comparable != last.val
+    batches = list(trainer.evaluation_batches("val"))
+    assert len(batches) == 7
+    trainer.model.eval()
+    with tg.no_grad():
+        losses = [trainer.model(x, y)[1].item() for x, y in batches]
+    assert last.val == pytest.approx(sum(losses) / 7, abs=1e-6)
+    assert last.comparable == pytest.approx(sum(losses[:2]) / 2, abs=1e-6)  # what the ones before it were made on
 
 
 def test_a_loop_of_your_own_can_stop_and_go_on(tiny: TrainConfig) -> None:
@@ -192,13 +206,14 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("how", ["interrupted", "crashed", "interrupted at an evaluation", "crashed before a step",
-                                 "crashed before a checkpoint"])  # fmt: skip
+                                 "crashed before a checkpoint", "interrupted with muon"])  # fmt: skip
 def test_a_resumed_run_equals_one_that_never_stopped(
     tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     tiny = replace(
-        tiny, gradient_accumulation_steps=2, learning_rate=1e-2, model=replace(tiny.model, dropout=0.2), log_interval=2
-    )
+        tiny, gradient_accumulation_steps=2, learning_rate=1e-2, model=replace(tiny.model, dropout=0.2), log_interval=2,
+        optimizer="muon" if how.endswith("muon") else "adamw",
+    )  # fmt: skip
     whole = Trainer.start(replace(tiny, out_dir=str(tmp_path / "whole")))
     whole.run()
     expected = state_of(whole)
@@ -213,11 +228,13 @@ def test_a_resumed_run_equals_one_that_never_stopped(
         if how == "crashed before a step":
             patch.setattr(Trainer, "update", lambda self: crash())
         else:
-            moment = {"interrupted": 5, "crashed": 7}.get(how, 8)
+            moment = {"interrupted": 5, "interrupted with muon": 5, "crashed": 7}.get(how, 8)
             at_step(patch, moment, interrupt if how.startswith("interrupted") else crash)
         with pytest.raises((Interrupted, RuntimeError)):
             Trainer.start(tiny).run()
-    after = {"interrupted": 5, "interrupted at an evaluation": 8, "crashed before a step": 0}.get(how, 4)
+    after = {
+        "interrupted": 5, "interrupted with muon": 5, "interrupted at an evaluation": 8, "crashed before a step": 0,
+    }.get(how, 4)  # fmt: skip
     assert checkpoint.load(tiny.out_dir).step == after
     tg.manual_seed(99)  # as a new process would be
     moved = tmp_path / "moved"
@@ -623,7 +640,7 @@ def test_the_time_left_counts_evaluations_by_themselves(
     monkeypatch.setattr("gpt.report.SECONDS_BETWEEN_LINES", 0.0)
     with Report(Trainer.start(replace(tiny, max_iters=1010, eval_interval=100))) as report:
         now = 30.0
-        report.before(Evaluation(4.0, 4.0))
+        report.before(Evaluation(4.0, 4.0, 4.0))
         for number in (1, 2):
             now += 2.0
             report.write(Step(number, 4.0, 1e-3, 1.0, 2.0))
@@ -657,7 +674,7 @@ def test_the_verdict(
     trainer = Trainer.start(tiny)
     with Report(trainer) as report:
         for number in (4, 5):
-            report.write(Step(number, 2.0, 1e-3, 1.0, 0.1, Evaluation(1.9, val)))
+            report.write(Step(number, 2.0, 1e-3, 1.0, 0.1, Evaluation(1.9, val, val)))
     lines = capsys.readouterr().err
     assert re.search(rf"step +4: train 1.9000, validation {val:.4f} \(best\) - {re.escape(verdict)}", lines)
     assert re.search(rf"step +5: train 1.9000, validation {val:.4f} \(best\)\n", lines)
