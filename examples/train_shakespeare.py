@@ -1,7 +1,7 @@
 """Train a GPT on Shakespeare, and read what it writes.
 
-    python examples/train_shakespeare.py                             # minutes on a laptop
-    python examples/train_shakespeare.py --preset full               # ten times the parameters, a day
+    python examples/train_shakespeare.py                             # a minute on a laptop
+    python examples/train_shakespeare.py --preset full-fast          # ten times the parameters, less than an hour
     python examples/train_shakespeare.py --max-iters 500 --n-layer 2
     python examples/train_shakespeare.py --resume runs/shakespeare   # go on where it was stopped
 
