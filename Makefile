@@ -43,8 +43,8 @@ lint: $(VENV)/.dev ## check the style with ruff
 types: $(VENV)/.dev ## check the types with mypy
 	$(RUN) -m mypy
 
-bench: $(VENV)/.test ## time a training step beside PyTorch's
-	$(RUN) benchmarks/train_step.py $(ARGS)
+bench: $(VENV)/.test ## measure speed beside PyTorch's and write benchmarks/RESULTS.md (ARGS=--quick: only try it)
+	$(RUN) benchmarks $(ARGS)
 
 dev: $(VENV)/.dev ## install all that developing needs into .venv
 

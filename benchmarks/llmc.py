@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import re
 import statistics
@@ -31,11 +32,13 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import turns  # noqa: E402  # the checkout need not be installed
 from benchmarks.train_step import GPT2  # noqa: E402
+from gpt.config import GPTConfig  # noqa: E402
 
 ENTRY, BAR = "gpt2", 4.0
+BESIDE = ("train_step",)  # the results whose entries `tables` compares with
 COMPILE = ["cc", "-Ofast", "-march=native", "-fopenmp", "-DOMP"]
 MODEL_MAGIC, MODEL_VERSION, DATA_MAGIC, DATA_VERSION, HEADER = 20240326, 3, 20240520, 1, 256
-PADDED_VOCABULARY = 50304  # a multiple of 128
+PADDING = 128  # the vocabulary is padded to a multiple of this
 STEP = re.compile(r"step \d+: train loss (\S+) \(took (\S+) ms\)")
 
 
@@ -44,32 +47,32 @@ def header(*values: int) -> bytes:
     return np.array([*values, *[0] * (HEADER - len(values))], np.int32).tobytes()
 
 
-def write_weights(path: Path) -> None:
+def write_weights(path: Path, config: GPTConfig) -> None:
     """Matrices and embeddings from N(0, 0.02²), gains 1, biases 0, each kind for all layers together."""
-    C, L, T, V = GPT2.n_embd, GPT2.n_layer, GPT2.block_size, PADDED_VOCABULARY
+    C, L, V = config.n_embd, config.n_layer, -(-config.vocab_size // PADDING) * PADDING
     draw = np.random.default_rng(0)
 
-    def norm(layers: int) -> list[np.ndarray]:
+    def table(*shape: int) -> Any:
+        return draw.standard_normal(math.prod(shape), np.float32) * np.float32(0.02)
+
+    def norm(layers: int) -> list[Any]:
         return [np.ones(layers * C, np.float32), np.zeros(layers * C, np.float32)]
 
-    def table(rows: int) -> np.ndarray:
-        return draw.standard_normal(rows * C, np.float32) * np.float32(0.02)
+    def linear(inputs: int, outputs: int) -> list[Any]:
+        return [table(L, outputs, inputs), np.zeros(L * outputs, np.float32)]
 
-    def linear(inputs: int, outputs: int) -> list[np.ndarray]:
-        return [table(L * inputs * outputs // C), np.zeros(L * outputs, np.float32)]
-
-    parts = [table(V), table(T), *norm(L), *linear(C, 3 * C), *linear(C, C), *norm(L)]
+    parts = [table(V, C), table(config.block_size, C), *norm(L), *linear(C, 3 * C), *linear(C, C), *norm(L)]
     parts += [*linear(C, 4 * C), *linear(4 * C, C), *norm(1)]
     with open(path, "wb") as file:
-        file.write(header(MODEL_MAGIC, MODEL_VERSION, T, GPT2.vocab_size, L, GPT2.n_head, C, V))
+        file.write(header(MODEL_MAGIC, MODEL_VERSION, config.block_size, config.vocab_size, L, config.n_head, C, V))
         for part in parts:
             file.write(part.tobytes())
 
 
-def write_tokens(path: Path, count: int) -> None:
+def write_tokens(path: Path, count: int, vocab_size: int) -> None:
     """Random tokens, 16 bits each."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    tokens = np.random.default_rng(0).integers(0, GPT2.vocab_size, count).astype(np.uint16)
+    tokens = np.random.default_rng(0).integers(0, vocab_size, count).astype(np.uint16)
     path.write_bytes(header(DATA_MAGIC, DATA_VERSION, count) + tokens.tobytes())
 
 
@@ -111,9 +114,9 @@ def measure(checkout: Path, args: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         program = build(checkout, folder)
-        write_weights(folder / "gpt2_124M.bin")
+        write_weights(folder / "gpt2_124M.bin", GPT2)
         for split in ("train", "val"):
-            write_tokens(folder / f"dev/data/tinyshakespeare/tiny_shakespeare_{split}.bin", 30_000)
+            write_tokens(folder / f"dev/data/tinyshakespeare/tiny_shakespeare_{split}.bin", 30_000, GPT2.vocab_size)
         for line, others in lines(program, folder):
             if found := STEP.match(line):
                 losses.append(float(found[1]))

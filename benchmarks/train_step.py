@@ -210,6 +210,12 @@ class Runner(turns.Contestant):
         self.losses.append(answer["loss"])
         return [answer["seconds"]]
 
+    def check_preloaded(self) -> None:
+        """SystemExit: the loader did not load the malloc that was asked for, which it only warns of."""
+        library = environment(self.name).get("LD_PRELOAD")
+        if library and not self.has_loaded(Path(library).name.split(".so")[0]):
+            raise SystemExit(f"{self.name}: {library} was not preloaded")
+
 
 def environment(name: str) -> dict[str, str]:
     """What the environment of this contestant has beside ours. FileNotFoundError: its malloc is not installed."""
@@ -272,6 +278,7 @@ def take_turns(runners: list[Runner], shape: str, steps: int, warm_up: int, args
         turns.progress(f"{shape}: warming up {runner.name}")
         for _ in range(warm_up):
             runner.step()
+        runner.check_preloaded()
     rounds = rejected = 0
     while min(len(r.seconds) for r in runners) < steps and rounds < args.patience * steps:
         order = runners if rounds % 2 == 0 else runners[::-1]

@@ -91,6 +91,11 @@ class Contestant:
         lines = _read(f"/proc/{self.process.pid}/status").splitlines()
         return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), float("nan"))
 
+    def has_loaded(self, library: str) -> bool:
+        """Whether it uses the shared library whose name begins so; True where the system does not tell."""
+        maps = _read(f"/proc/{self.process.pid}/maps")
+        return not maps or f"/{library}." in maps
+
     def end(self) -> None:
         assert self.process.stdin and self.process.stdout
         with contextlib.suppress(BrokenPipeError):
