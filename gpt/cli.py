@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -38,6 +39,9 @@ class Train:
     eval-iters, final-eval-iters, log-interval and sample-tokens can be given other values."""
     overwrite: bool = False
     """Start anew in a folder that holds a run, which is lost."""
+    profile: bool = False
+    """Do not train, but show where the time of a step goes: by part, module and operation, measured on some steps that
+    are then forgotten. Writes profile.chrome.json into out-dir; a run there stays as it is. With --resume: of that run."""
 
     def changes(self) -> dict[str, Any]:
         """The options that differ from those of the run to resume."""
@@ -185,6 +189,9 @@ def train(options: Train, start: Callable[[TrainConfig], Trainer] | None = None)
     """`gpt train`: a run, and then a sample on stdout. start: how to make a new trainer, if not by `Trainer.start`."""
     from .trainer import Trainer, check_no_run_in
 
+    if options.profile:
+        profile(options, start or Trainer.start)
+        return
     if options.resume:
         trainer = Trainer.resume(options.resume, **options.changes())
     else:
@@ -193,6 +200,21 @@ def train(options: Train, start: Callable[[TrainConfig], Trainer] | None = None)
         trainer = (start or Trainer.start)(options.training)
     trainer.run(overwrite=options.overwrite)
     show_result(trainer)
+
+
+def profile(options: Train, start: Callable[[TrainConfig], Trainer]) -> None:
+    """`gpt train --profile`: the profile on stdout, progress on stderr. A new run's token files are thrown away."""
+    from .profile import run
+    from .trainer import Trainer
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        if options.resume:
+            trainer = Trainer.resume(options.resume, **options.changes())
+            out_dir = trainer.config.out_dir
+        else:
+            out_dir = options.training.out_dir
+            trainer = start(replace(options.training, out_dir=folder))
+        print(run(trainer, out_dir, lambda message: print(message, file=sys.stderr)))
 
 
 def show_result(trainer: Trainer) -> None:
