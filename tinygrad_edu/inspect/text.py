@@ -26,15 +26,15 @@ GROUPS = ("operation", "op", "module")
 class Totals:
     """The figures of one operation, or of several added up."""
 
-    calls: int = 0
+    calls: float = 0
     forward: float = 0.0
     """Seconds."""
     backward: float = 0.0
-    flops: int = 0
+    flops: float = 0
     """Of forward and backward."""
-    bytes: int = 0
-    saved: int = 0
-    parameters: int = 0
+    bytes: float = 0
+    saved: float = 0
+    parameters: float = 0
     """Elements of the parameters, each counted once."""
 
     @property
@@ -47,8 +47,8 @@ class Totals:
         return self
 
 
-def totals_of(trace: Trace) -> list[Totals]:
-    """Those of each operation of a trace, without parameters."""
+def totals_of(trace: Trace, steps: int = 1) -> list[Totals]:
+    """Those of each operation of a trace, without parameters; of a trace of several steps, a step's share."""
     found = [
         Totals(1, op.seconds or 0.0, 0.0, op.flops or 0, op.bytes, op.saved_bytes) if not op.before else Totals()
         for op in trace.ops
@@ -57,13 +57,15 @@ def totals_of(trace: Trace) -> list[Totals]:
         if step.op is not None:
             found[step.op].backward += step.seconds or 0.0
             found[step.op].flops += step.flops or 0
+    if steps > 1:
+        found = [Totals(*(figure / steps for figure in vars(t).values())) for t in found]
     return found
 
 
-def grouped(trace: Trace, key: Callable[[OpRecord], str]) -> dict[str, Totals]:
+def grouped(trace: Trace, key: Callable[[OpRecord], str], steps: int = 1) -> dict[str, Totals]:
     """The totals of the operations that have the same key."""
     found: dict[str, Totals] = {}
-    for op, totals in zip(trace.ops, totals_of(trace), strict=True):
+    for op, totals in zip(trace.ops, totals_of(trace, steps), strict=True):
         group = found.setdefault(key(op), Totals())
         group += totals
     return found
@@ -103,7 +105,7 @@ class Branch:
             a.join(b)
 
 
-def tree(trace: Trace, fold: bool = True) -> Branch:
+def tree(trace: Trace, fold: bool = True, steps: int = 1) -> Branch:
     """The modules of a trace by which called which, each path once. fold: repeated blocks alike become one branch."""
     top = Branch("", "", "")
     branches: dict[str, Branch] = {}  # by path
@@ -112,7 +114,7 @@ def tree(trace: Trace, fold: bool = True) -> Branch:
         above = top if call.parent is None else of_call[call.parent]
         of_call.append(branches.get(call.path) or branches.setdefault(call.path, _branch(call, above)))
     line: list[Branch]
-    for op, totals in zip(trace.ops, totals_of(trace), strict=True):
+    for op, totals in zip(trace.ops, totals_of(trace, steps), strict=True):
         if op.before:
             continue
         branch = top if op.call is None else of_call[op.call]
@@ -173,10 +175,10 @@ def _tidy(branch: Branch, fold: bool) -> None:
     branch.children = folded
 
 
-def summary(trace: Trace, fold: bool = True, color: bool | None = None) -> str:
-    """See `Trace.summary`."""
+def summary(trace: Trace, fold: bool = True, color: bool | None = None, steps: int = 1) -> str:
+    """See `Trace.summary`; of a trace of several steps, a step's share."""
     paint = _painter(color)
-    top = tree(trace, fold)
+    top = tree(trace, fold, steps)
     rows: list[tuple[str, Branch]] = []
 
     def walk(branch: Branch, before: str) -> None:
@@ -239,8 +241,16 @@ def _figures(t: Totals) -> list[str]:
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 
-def table(trace: Trace, sort: str = "time", by: str = "operation", rows: int = 20, color: bool | None = None) -> str:
-    """See `Trace.table`."""
+def table(
+    trace: Trace,
+    sort: str = "time",
+    by: str = "operation",
+    rows: int = 20,
+    color: bool | None = None,
+    steps: int = 1,
+    notes: bool = True,
+) -> str:
+    """See `Trace.table`; of a trace of several steps, a step's share."""
     if sort not in SORTS:
         raise ValueError(f"table: sort must be one of {', '.join(SORTS)}, got {sort!r}")
     if by not in GROUPS:
@@ -251,13 +261,13 @@ def table(trace: Trace, sort: str = "time", by: str = "operation", rows: int = 2
         heads, widths = ("operation", "module", "output"), (18, 16, 11)
         entries = [
             (f"{op.id} {op.name}", _module(trace, op), _shape(op.shape), totals)
-            for op, totals in zip(trace.ops, totals_of(trace), strict=True)
+            for op, totals in zip(trace.ops, totals_of(trace, steps), strict=True)
         ]
     else:
         heads, widths = (by, "calls", "share"), (28, 8, 9)
-        groups = grouped(trace, (lambda op: op.name) if by == "op" else (lambda op: _module(trace, op)))
+        groups = grouped(trace, (lambda op: op.name) if by == "op" else (lambda op: _module(trace, op)), steps)
         whole = sum(t.time for t in groups.values()) or 1.0
-        entries = [(key, f"{t.calls:,}", f"{t.time / whole:.1%}", t) for key, t in groups.items()]
+        entries = [(key, f"{t.calls:,.6g}", f"{t.time / whole:.1%}", t) for key, t in groups.items()]
     if sort == "name":
         entries.sort(key=lambda e: e[0].lstrip("0123456789 "))
     elif sort != "order":
@@ -269,7 +279,7 @@ def table(trace: Trace, sort: str = "time", by: str = "operation", rows: int = 2
         rest += t
     if len(entries) > rows:
         lines.append(_row((f"{len(entries) - rows:,} more", "", ""), widths, _figures(rest)[1:]))
-    return "\n".join([*lines, *_notes(trace, False)])
+    return "\n".join([*lines, *(_notes(trace, False) if notes else [])])
 
 
 def _module(trace: Trace, op: OpRecord) -> str:
