@@ -41,7 +41,8 @@ class Train:
     """Start anew in a folder that holds a run, which is lost."""
     profile: bool = False
     """Do not train, but show where the time of a step goes: by part, module and operation, measured on some steps that
-    are then forgotten. Writes profile.chrome.json into out-dir; a run there stays as it is. With --resume: of that run."""
+    are then forgotten. Writes profile.chrome.json into out-dir; a run there stays as it is. With --resume: of a step of
+    that run."""
 
     def changes(self) -> dict[str, Any]:
         """The options that differ from those of the run to resume."""
