@@ -13,20 +13,28 @@ from typing import Any
 
 from .autograd.engine import Node, owner
 from .autograd.modes import state, tell
-from .backend.device import Device, array_module, of_array, quiet
+from .backend.device import IGNORED, array_module, errors, of_array
 
-_twins: dict[tuple[str, str], Any] = {}  # (op name, device type) -> fused twin
+_twins: dict[str, dict[str, Any]] = {}  # op name -> device type -> fused twin
 _use_twins = os.environ.get("TINYGRAD_EDU_KERNELS", "auto") != "reference"
 
 
 def register_twin(op: Any, device: str, pair: Any) -> None:
-    """Let `pair` run in the place of `op` on this kind of device wherever `pair.accepts(*arrays, **attrs)`."""
-    _twins[op.name, device] = pair
+    """Let `pair` run in the place of `op` on this kind of device wherever `pair.accepts(*arrays, **attrs)`.
+
+    With an attribute `smallest` it is only asked if the first Tensor has so many elements.
+    """
+    _twins.setdefault(op.name, {})[device] = pair
 
 
 def forget_twins() -> None:
     """Run the readable ops from now on: no kernel can be used, or not any more."""
     _twins.clear()
+
+
+def twins_in_use() -> bool:
+    """Whether fused code may run."""
+    return _use_twins and bool(_twins)
 
 
 @contextlib.contextmanager
@@ -45,10 +53,12 @@ def use_kernels(which: str) -> Iterator[None]:
         _use_twins = outside
 
 
-def select(op: Any, device: Device, arrays: list[Any], attrs: dict[str, Any]) -> Any:
-    """The pair to run for this op on these arrays."""
-    twin = _twins.get((op.name, device.type)) if _use_twins else None
-    return twin if twin is not None and twin.accepts(*arrays, **attrs) else op
+def select(op: Any, first: Any, arrays: list[Any], attrs: dict[str, Any]) -> Any:
+    """The pair to run for this op, which has a twin, on these arrays, of which `first` is a Tensor's."""
+    twin = _twins[op.name].get(of_array(first).type) if _use_twins else None
+    if twin is None or first.size < getattr(twin, "smallest", 0) or not twin.accepts(*arrays, **attrs):
+        return op
+    return twin
 
 
 def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
@@ -57,65 +67,61 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     The operation is recorded when recording is on and an input requires grad. Attributes are the op's settings, such
     as an axis; they are recorded too.
     """
-    arrays, needs, memories = [], [], []
-    maker = None
     record = state.recording and op.differentiable
+    arrays: list[Any] = []
+    parents: list[Any] = []  # of each input, where its gradient goes; None if it takes none
+    versions: list[Any] = []
+    maker = None  # the first Tensor
     for x in inputs:
         if hasattr(x, "_array"):
             arrays.append(x._array)
-            memories.append(x._memory)
-            needs.append(record and x._takes_part())
             if maker is None:
                 maker = x
+            if record:
+                parents.append(x._origin())
+                memory = x._memory
+                versions.append((memory, memory.count))
         else:
             arrays.append(x)
-            needs.append(False)
+            parents.append(None)
     assert maker is not None, f"{op.name} needs at least one Tensor"
-    device = of_array(maker._array)
-    xp = array_module(device)
-    pair = select(op, device, arrays, attrs) if _twins else op
-    if state.observers:
+    first = maker._array
+    xp = array_module(of_array(first))
+    pair = select(op, first, arrays, attrs) if op.name in _twins else op
+    observed = state.observers
+    if observed:
         tell("starting", op)
+    outside = errors.set(IGNORED)
     try:
-        with quiet:
-            y, saved = pair.forward(xp, *arrays, **attrs)
+        y, saved = pair.forward(xp, *arrays, **attrs)
     except ValueError as error:
         if op.broadcasts:
             raise RuntimeError(cannot_broadcast(op.name, [getattr(a, "shape", ()) for a in arrays])) from error
         raise
+    finally:
+        errors.reset(outside)
     if not isinstance(y, xp.ndarray):  # reductions to a single number return NumPy scalars
         y = xp.asarray(y)
-    if state.observers:
+    if observed:
         tell("computed", op, pair, attrs, tuple(arrays), y)
-
-    if True not in needs or y.dtype.kind != "f":  # integers have no gradient
-        result = maker._result(y)
-        if op.may_alias:
-            _share_memory(result, maker)
+    result = maker._result(y)
+    if op.may_alias and owner(y) is owner(first):  # a view counts in-place changes together with what it shows
+        result._share_memory_of(maker)
+    if not any(parents) or y.dtype.kind != "f":  # integers have no gradient
         return result
 
-    if pair.saved_for is not None and False in needs:  # keep only what the gradients that are wanted use
+    if pair.saved_for is not None and None in parents:  # keep only what the gradients that are wanted use
         saved = tuple(
-            s if any(needs[i] for i in users) else None for s, users in zip(saved, pair.saved_for, strict=True)
+            [s if any(parents[i] for i in users) else None for s, users in zip(saved, pair.saved_for, strict=True)]
         )
-    parents = tuple([x._graph_node() if n else None for x, n in zip(inputs, needs, strict=True)])
-    constants = tuple([None if n else a for a, n in zip(arrays, needs, strict=True)])
-    node = Node(op, pair, xp, attrs, saved, parents, y.shape, y.dtype, constants)
-    result = maker._result(y, node)
-    if op.may_alias:
-        _share_memory(result, maker)
-    node.versions = [(memory, memory.count) for memory in memories]
     if saved:
-        node.versions.append((result._memory, result._memory.count))
-    if state.observers:
+        versions.append((result._memory, result._memory.count))
+    constants = tuple([a if parent is None else None for a, parent in zip(arrays, parents, strict=True)])
+    node = Node(op, pair, xp, attrs, saved, tuple(parents), y.shape, y.dtype, constants, versions)
+    result._node = node
+    if observed:
         tell("recorded", node, tuple(arrays), y)
     return result
-
-
-def _share_memory(view: Any, of: Any) -> None:
-    """Let a view count in-place changes together with the tensor whose memory it shows."""
-    if owner(view._array) is owner(of._array):
-        view._share_memory_of(of)
 
 
 def cannot_broadcast(name: str, shapes: list[tuple[int, ...]]) -> str:

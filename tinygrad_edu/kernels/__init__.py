@@ -10,15 +10,20 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from .. import dispatch
+from ..backend.device import of_array
 from ..ops.op import Op
 
 # By op name: the module in kernels/cpu/ and the class there.
 _CPU = {
     "linear": ("linear", "Linear"),
     "gelu_tanh": ("activation", "GeluTanh"),
+    "layer_norm": ("normalization", "LayerNorm"),
+    "rms_norm": ("normalization", "RmsNorm"),
+    "cross_entropy": ("loss", "CrossEntropy"),
 }
 SMALLEST = 1 << 14  # elements of the first input; below, starting a kernel on all threads costs more than it brings
 
@@ -26,33 +31,57 @@ SMALLEST = 1 << 14  # elements of the first input; below, starting a kernel on a
 class _StandIn(Op):
     """A twin that is not loaded yet."""
 
+    smallest = SMALLEST
+
     def __init__(self, name: str, device: str, module: str, twin: str) -> None:
         self.name, self.device, self.module, self.twin = name, device, module, twin
 
     def accepts(self, *arrays: Any, **attrs: Any) -> bool:
         """Whether the twin, loaded now if it is worth it, accepts these inputs."""
-        if arrays[0].size < SMALLEST:
-            return False
         twin = load(self.name, self.device, self.module, self.twin)
         if twin is None:
             return False
         # The operation that asked was given this object, so it must be the twin from now on.
-        self.forward, self.backward, self.saved_for = twin.forward, twin.backward, twin.saved_for
+        vars(self).update(forward=twin.forward, backward=twin.backward, saved_for=twin.saved_for)
         return twin.accepts(*arrays, **attrs)
 
 
 def load(name: str, device: str, module: str, twin: str) -> Any:
     """Import a twin and register it; without Numba take all twins away and return None."""
+    found = _module(device, module)
+    if found is not None:
+        found = getattr(found, twin)
+        dispatch.register_twin(found.op, device, found)
+    return found
+
+
+def fused_update(*lists: Sequence[Any]) -> Any:
+    """The module whose functions change many arrays at once, if it takes these lists of arrays; else None."""
+    if not dispatch.twins_in_use() or sum([a.size for a in lists[0]]) < SMALLEST:
+        return None
+    module = _module(of_array(lists[0][0]).type, "update")
+    return module if module is not None and module.accept(*lists) else None
+
+
+def stacked_product(a: Any, b: Any) -> Any:
+    """a @ b for stacks of matrices, (N, R, K) and (N, K, C), each product by one of the kernels' threads if they can."""
+    if dispatch.twins_in_use() and a.size >= SMALLEST:
+        module = _module(of_array(a).type, "stacks")
+        if module is not None and module.accept(a, b):
+            return module.product(a, b)
+    return a @ b
+
+
+def _module(device: str, name: str) -> Any:
     try:
-        found = getattr(importlib.import_module(f"{__name__}.{device}.{module}"), twin)
+        return importlib.import_module(f"{__name__}.{device}.{name}")
     except ImportError as error:
         warnings.warn(f"the fused kernels cannot be used ({error}); computing with the readable ops", stacklevel=2)
         dispatch.forget_twins()
         return None
-    dispatch.register_twin(found.op, device, found)
-    return found
 
 
 if importlib.util.find_spec("numba") is not None:
-    for _name, (_module, _twin) in _CPU.items():
-        dispatch._twins[_name, "cpu"] = _StandIn(_name, "cpu", _module, _twin)
+    for _name, (_module_name, _twin) in _CPU.items():
+        _stand_in = _StandIn(_name, "cpu", _module_name, _twin)
+        dispatch.register_twin(_stand_in, "cpu", _stand_in)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..backend.device import array_module, of_array
+from ..kernels import fused_update
+from ..tensor import Tensor
 from .optimizer import Group, Optimizer, blocks, check_not_negative, count_step, zeros_state
 
 
@@ -71,16 +73,28 @@ class Adam(Optimizer):
             if not 0 <= group["betas"][i] < 1:
                 raise ValueError(f"Invalid beta parameter at index {i}: {group['betas'][i]}")
 
-    def _update(self, p: Any, g: Any, state: dict[str, Any], group: Group) -> None:
+    def _update_group(self, members: list[tuple[Tensor, Any]], group: Group) -> None:
+        if not members:
+            return
         names = self._shaped_as_parameter[: 3 if group["amsgrad"] else 2]
-        if not state:
-            state.update(zeros_state(p, *names))
-        step = count_step(state)
-        for piece in blocks(p, g, *(state[name]._array for name in names)):
-            adam_update(
-                *piece, *() if group["amsgrad"] else (None,), step=step, lr=float(group["lr"]), betas=group["betas"],
-                eps=group["eps"], weight_decay=group["weight_decay"], decoupled=self._decoupled,
-            )  # fmt: skip
+        states = [self.state[p] for p, _ in members]
+        for (p, _), state in zip(members, states, strict=True):
+            if not state:
+                state.update(zeros_state(p._array, *names))
+        steps = [count_step(state) for state in states]
+        arrays = [[p._array for p, _ in members], [g for _, g in members]]
+        arrays += [[state[name]._array for state in states] for name in names]
+        options = {
+            "lr": float(group["lr"]), "betas": group["betas"], "eps": group["eps"],
+            "weight_decay": group["weight_decay"], "decoupled": self._decoupled,
+        }  # fmt: skip
+        fused = None if group["amsgrad"] else fused_update(*arrays)
+        if fused is not None:
+            fused.adam(*arrays, steps, **options)
+            return
+        for step, *own in zip(steps, *arrays, strict=True):
+            for piece in blocks(*own):
+                adam_update(*piece, *() if group["amsgrad"] else (None,), step=step, **options)
 
 
 class AdamW(Adam):

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..backend.device import array_module, of_array
+from ..kernels import stacked_product
 from ..tensor import Tensor, made
 from .optimizer import Group, Optimizer
 
@@ -32,8 +33,9 @@ def orthogonalized(x: Any, coefficients: tuple[float, float, float], steps: int,
         count = min(steps, TOGETHER)
         steps -= count
         transposed = x.swapaxes(1, 2)
-        product = _product(transposed @ x if tall else x @ transposed, coefficients, count)
-        x = x @ product if tall else product @ x
+        gram = stacked_product(transposed, x) if tall else stacked_product(x, transposed)
+        product = _product(gram, coefficients, count)
+        x = stacked_product(x, product) if tall else stacked_product(product, x)
     return x
 
 
@@ -44,11 +46,11 @@ def _product(gram: Any, coefficients: tuple[float, float, float], count: int) ->
     for left in reversed(range(count)):
         inner = c * gram
         _diagonal(inner)[:] += b
-        factor = gram @ inner
+        factor = stacked_product(gram, inner)
         _diagonal(factor)[:] += a  # a I + b A + c A A
-        product = factor if product is None else factor @ product
+        product = factor if product is None else stacked_product(factor, product)
         if left:
-            gram = factor @ gram @ factor
+            gram = stacked_product(stacked_product(factor, gram), factor)
     return product
 
 
@@ -99,23 +101,22 @@ class Muon(Optimizer):
             if p.dim() != 2:
                 raise ValueError(f"Muon only supports 2D parameters whereas we found a parameter with size: {p.shape}")
 
-    def _update_all(self, ready: list[tuple[Tensor, Any, Group]]) -> None:
+    def _update_group(self, members: list[tuple[Tensor, Any]], group: Group) -> None:
         alike = defaultdict(list)  # matrices of one shape are orthogonalised in one stack
-        for p, g, group in ready:
-            alike[id(group), p._array.shape, p._array.dtype].append((p, g, group))
-        for members in alike.values():
-            self._update_stack(members)
+        for p, g in members:
+            if not self.state[p]:
+                self.state[p]["momentum_buffer"] = made(p._xp.zeros(p._array.shape, dtype=p._array.dtype))
+            alike[p._array.shape, p._array.dtype].append((p, g))
+        for stack in alike.values():
+            self._update_stack(stack, group)
 
-    def _update_stack(self, members: list[tuple[Tensor, Any, Group]]) -> None:
-        first, _, group = members[0]
+    def _update_stack(self, members: list[tuple[Tensor, Any]], group: Group) -> None:
+        first, _ = members[0]
         xp, (rows, columns), dtype = array_module(of_array(first._array)), first._array.shape, first._array.dtype
         momentum, lr = group["momentum"], float(group["lr"])
         updates = xp.empty((len(members), rows, columns), dtype if dtype.itemsize > 2 else "float32")
-        for update, (p, g, _) in zip(updates, members, strict=True):
-            state = self.state[p]
-            if not state:
-                state["momentum_buffer"] = made(xp.zeros((rows, columns), dtype=dtype))
-            buffer = state["momentum_buffer"]._array
+        for update, (p, g) in zip(updates, members, strict=True):
+            buffer = self.state[p]["momentum_buffer"]._array
             buffer += (1 - momentum) * (g - buffer)
             update[:] = g + momentum * (buffer - g) if group["nesterov"] else buffer
         updates = orthogonalized(updates, group["ns_coefficients"], group["ns_steps"], group["eps"])
@@ -123,6 +124,6 @@ class Muon(Optimizer):
             updates *= lr * 0.2 * math.sqrt(max(rows, columns))
         else:
             updates *= lr * math.sqrt(max(1, rows / max(1, columns)))
-        for update, (p, _, _) in zip(updates, members, strict=True):
+        for update, (p, _) in zip(updates, members, strict=True):
             p._array *= 1 - lr * group["weight_decay"]
             p._array -= update.astype(dtype, copy=False)

@@ -110,19 +110,24 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        ready = [(p, self._gradient(p, i, group), group) for group in self.param_groups
-                 for i, p in enumerate(group["params"]) if p.grad is not None]  # fmt: skip
+        ready = [
+            [(p, self._gradient(p, i, group)) for i, p in enumerate(group["params"]) if p.grad is not None]
+            for group in self.param_groups
+        ]
         with quiet:
-            self._update_all(ready)
-        for p, _, _ in ready:
-            p._changed()
+            for group, members in zip(self.param_groups, ready, strict=True):
+                if group.get("maximize"):
+                    members = [(p, -g) for p, g in members]
+                self._update_group(members, group)
+                for p, _ in members:
+                    p._changed()
         self._stepped = True
         return loss
 
-    def _update_all(self, ready: list[tuple[Tensor, Any, Group]]) -> None:
-        """Change every parameter by its gradient, an array, with the options of its group."""
-        for p, g, group in ready:
-            self._update(p._array, -g if group.get("maximize") else g, self.state[p], group)
+    def _update_group(self, members: list[tuple[Tensor, Any]], group: Group) -> None:
+        """Change the parameters of a group, each given with the array of its gradient."""
+        for p, g in members:
+            self._update(p._array, g, self.state[p], group)
 
     def _gradient(self, p: Tensor, i: int, group: Group) -> Any:
         g = p.grad._array  # type: ignore[union-attr]

@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 f32 = np.float32
 _LOG2_E = f32(1.44269504088896341)
-_LN2_HIGH, _LN2_LOW = f32(0.693359375), f32(-2.12194440e-4)  # their sum is ln 2; the first has few digits, so n * it is exact
+_LN2_HIGH, _LN2_LOW = f32(0.693359375), f32(-2.12194440e-4)  # ln 2 = high + low; n * high is exact
 _P0, _P1, _P2 = f32(1.9875691500e-4), f32(1.3981999507e-3), f32(8.3334519073e-3)
 _P3, _P4, _P5 = f32(4.1665795894e-2), f32(1.6666665459e-1), f32(5.0000001201e-1)
 _LARGEST, _SMALLEST = f32(88.72284), f32(-103.972084)  # beyond them exp is infinite, or 0
@@ -53,3 +53,14 @@ def exp(x):
 def rsqrt(x):
     """1 / sqrt(x), which is 0 for infinity; with fastmath it would be an approximation that gives NaN there."""
     return f32(1) / np.sqrt(x)
+
+
+@intrinsic
+def maximum(typing_context, a, b):
+    """The larger of two float32 numbers; NaN if one is. Over a row it becomes vector instructions, unlike `max`."""
+
+    def generate(context, builder, signature, values):
+        f = ir.FloatType()
+        return builder.call(builder.module.declare_intrinsic("llvm.maximum", [f], ir.FunctionType(f, [f, f])), values)
+
+    return types.float32(types.float32, types.float32), generate

@@ -1,7 +1,7 @@
 """NumPy's own matrix product, called from compiled kernels: one thread multiplies one block of the result.
 
-NumPy's BLAS has threads of its own. When they and the kernels' threads take turns, each set keeps the cores busy while it
-waits, and a step becomes several times slower. So the kernels call the library's single-threaded product from their
+NumPy's BLAS has threads of its own. When they and the kernels' threads take turns, each set keeps the cores busy while
+it waits, and a step becomes several times slower. So the kernels call the library's single-threaded product from their
 own threads. The library is set to one thread during such a call only; other NumPy code is served as before.
 
 This needs OpenBLAS, which NumPy's wheels for Linux and Windows bring. With another BLAS (Accelerate, MKL) `find()` says
@@ -60,7 +60,8 @@ def sgemm(typing_context, function, trans_a, trans_b, m, n, k, alpha, a, lda, b,
 
     def generate(context, builder, signature, values):
         function, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc = values
-        order = [_INT, _INT, _INT, _LONG, _LONG, _LONG, _FLOAT, _POINTER, _LONG, _POINTER, _LONG, _FLOAT, _POINTER, _LONG]
+        matrix = [_POINTER, _LONG]
+        order = [_INT, _INT, _INT, _LONG, _LONG, _LONG, _FLOAT, *matrix, *matrix, _FLOAT, *matrix]
         call = _c_function(builder, function, ir.VoidType(), order)
         kind = [builder.trunc(t, _INT) for t in (trans_a, trans_b)]
         a, b, c = (builder.inttoptr(p, _POINTER) for p in (a, b, c))

@@ -1,8 +1,8 @@
 """The threads of the CPU's kernels: Numba's, which the matrix products share.
 
-There are as many as OMP_NUM_THREADS, OPENBLAS_NUM_THREADS or NUMBA_NUM_THREADS says (the first that is set), else as many
-as cores; `tinygrad_edu.set_num_threads` changes the number. Of Numba's thread pools OpenMP's comes first: the others
-were often seen to leave a core idle. Its threads do not survive a fork, so a forked child runs the readable ops.
+There are as many as OMP_NUM_THREADS, OPENBLAS_NUM_THREADS or NUMBA_NUM_THREADS says (the first that is set), else as
+many as cores; `tinygrad_edu.set_num_threads` changes the number. Of Numba's thread pools OpenMP's comes first: the
+others were often seen to leave a core idle. Its threads do not survive a fork, so a forked child runs the readable ops.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ class Twin(Op):
     """
 
     op: type[Op]
+    smallest = SMALLEST
 
     @staticmethod
     def accepts(*arrays: Any, **attrs: Any) -> bool:

@@ -12,6 +12,7 @@ from ...autograd.modes import no_grad
 from ...backend.device import quiet
 from ...backend.dtypes import promote_types
 from ...functional.shape import cat
+from ...kernels import fused_update
 from ...tensor import Tensor
 
 Tensors = Tensor | Iterable[Tensor]
@@ -52,6 +53,8 @@ def _total_norm(tensors: list[Tensor], norm_type: float, error_if_nonfinite: boo
     with quiet:
         if math.isinf(p):
             total = _maximum([float(abs(a).max()) for a in arrays])
+        elif p == 2 and arrays and (fused := fused_update(arrays)) is not None:
+            total = math.sqrt(fused.square_sum(arrays))
         else:
             total = sum(_power_sum(a, p) for a in arrays) ** (1.0 / p)
     if error_if_nonfinite and not math.isfinite(total):
@@ -95,9 +98,16 @@ def clip_grad_norm_(
     norm = _total_norm(gradients, norm_type, error_if_nonfinite)
     scale = float(max_norm) / (norm + 1e-6)
     if not scale >= 1.0:  # also for NaN, which then shows in every gradient, as in PyTorch
-        with quiet:
-            for gradient in gradients:
-                gradient *= scale
+        arrays = [gradient._array for gradient in gradients]
+        fused = fused_update(arrays) if arrays else None
+        if fused is not None:
+            fused.scale(arrays, scale)
+        else:
+            with quiet:
+                for array in arrays:
+                    array *= scale
+        for gradient in gradients:
+            gradient._changed()
     return _as_tensor(norm, gradients)
 
 
