@@ -540,14 +540,14 @@ class Tensor:
             self._grad._array += g
             self._grad._changed()
 
-    def _takes_part(self) -> bool:
-        """Whether an operation on this tensor has to be recorded."""
+    def _origin(self) -> Node | Leaf | None:
+        """Where the gradient of an operation on this tensor goes; None if it takes none."""
         if self._memory.recorded > self._seen:
             raise RuntimeError(
                 "this tensor shares memory with one that was changed in place by a recorded operation after this one "
                 "was made, so its history is out of date; take the view again after the change, or change a clone()"
             )
-        return self._node is not None or self._requires_grad
+        return self._graph_node() if self._requires_grad else self._node
 
     def _graph_node(self) -> Node | Leaf:
         """This tensor's node; the graph keeps a leaf tensor alive, not the other way round."""
@@ -627,9 +627,7 @@ class Tensor:
                 f"{name}: this memory cannot be written to: it is read-only, or was expanded, so that several elements "
                 "share a place; change a clone()"
             )
-        if not state.recording or not self._takes_part():
-            return
-        origin = self._graph_node()
+        origin = self._origin() if state.recording else None
         while isinstance(origin, Node) and origin.op.may_alias and origin.parents[0] is not None:
             origin = origin.parents[0]
         if isinstance(origin, Leaf) and owner(origin.tensor._array) is owner(self._array):
@@ -671,8 +669,7 @@ class Tensor:
     def _changed(self, node: Node | None = None) -> Tensor:
         """Note that this memory was changed; `node` computed the new numbers (None: no graph did)."""
         memory = self._memory
-        memory.count += 1
-        memory.owner = id(owner(self._array))
+        memory.add(self._array)
         if state.recording and (node is not None or self._node is not None):
             if self._node is not None and node is not None:  # retain_grad() means the tensor as it will be at the end
                 node.retain, self._node.retain = self._node.retain, None

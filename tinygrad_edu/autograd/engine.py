@@ -9,7 +9,9 @@ This file names no array library: arrays are anything with `+`, `sum`, `reshape`
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -25,19 +27,23 @@ _clock = itertools.count()  # a node is always younger than its parents: sorting
 class Version:
     """Counts the in-place changes of one piece of memory; shared by all tensors that look at it."""
 
-    __slots__ = ("count", "owner", "recorded", "recorded_before")
+    # Class attributes, as most memory is never changed.
+    count = 0
+    owner = 0  # id of the array that owns the memory, set when it is first changed
+    recorded = 0  # the count at the last change that entered a graph
+    recorded_before = 0  # and at the one before it
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.owner = 0  # id of the array that owns the memory, set when it is first changed
-        self.recorded = 0  # the count at the last change that entered a graph
-        self.recorded_before = 0  # and at the one before it
+    def add(self, array: Any) -> None:
+        """Count a change made through this array."""
+        self.count += 1
+        self.owner = id(owner(array))
 
 
 def owner(array: Any) -> Any:
     """The array that owns the memory of this one, or stands nearest to what does (a file, a buffer)."""
-    while hasattr(array.base, "base"):
-        array = array.base
+    base = array.base
+    while hasattr(base, "base"):
+        array, base = base, base.base
     return array
 
 
@@ -52,11 +58,12 @@ class Node:
     def __init__(
         self, op: Any, pair: Any, xp: Any, attrs: dict[str, Any], saved: tuple[Any, ...] | None,
         parents: tuple[Node | Leaf | None, ...], shape: tuple[int, ...], dtype: Any, constants: tuple[Any, ...] = (),
+        versions: Sequence[tuple[Version, int]] = (),
     ) -> None:  # fmt: skip
         self.op, self.pair, self.xp, self.attrs = op, pair, xp, attrs
         self.saved = saved  # None once backward has used and freed it
         # The memory of the inputs and the output, with its version, to notice when a saved value was changed.
-        self.versions: list[tuple[Version, int]] = []
+        self.versions = versions
         self.parents = parents  # one per input; None where no gradient is wanted
         # The inputs that have no parent, else None: with them the forward can be re-run. Freed together with saved.
         self.constants: tuple[Any, ...] | None = constants
@@ -123,9 +130,10 @@ class Node:
             raise RuntimeError(
                 f"{self.op.name}: backward returned {len(found)} gradients for {len(self.parents)} inputs"
             )
-        return [
-            self._fit(g, p) if p is not None and p in wanted else None for g, p in zip(found, self.parents, strict=True)
-        ]
+        gradients = []
+        for g, parent in zip(found, self.parents, strict=True):
+            gradients.append(self._fit(g, parent) if parent is not None and parent in wanted else None)
+        return gradients
 
     def _fit(self, g: Any, parent: Node | Leaf) -> Any:
         """Evaluate a lazy gradient and undo broadcasting; anything else that does not fit is a mistake in the op."""
@@ -133,7 +141,9 @@ class Node:
             g = g()
         if g is None:
             return None
-        if g.shape != parent.shape and self.op.broadcasts:
+        if g.shape == parent.shape and g.dtype == parent.dtype:
+            return g
+        if self.op.broadcasts:
             g = sum_to(g, parent.shape)
         if g.shape != parent.shape or g.dtype != parent.dtype:
             raise RuntimeError(
@@ -202,10 +212,15 @@ class Leaf:
 
 def _user_line() -> tuple[CodeType, int]:
     """Where the running operation was called from: the innermost frame outside this package."""
-    frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    frame = sys._getframe(3)  # what called `apply`
+    while _is_ours(frame.f_code.co_filename) and frame.f_back is not None:
         frame = frame.f_back
     return frame.f_code, frame.f_lasti
+
+
+@functools.cache
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(_PACKAGE)
 
 
 def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
@@ -223,8 +238,10 @@ def in_backward_order(roots: Iterable[Node | Leaf], targets: Sequence[Node | Lea
         node = stack.pop()
         if node not in seen:
             seen.add(node)
-            stack.extend(p for p in node.parents if p is not None)
-    oldest_first = sorted(seen, key=lambda n: n.born)
+            for parent in node.parents:
+                if parent is not None:
+                    stack.append(parent)
+    oldest_first = sorted(seen, key=operator.attrgetter("born"))
     if targets:
         useful = set(targets)
         for node in oldest_first:
@@ -244,30 +261,31 @@ class _Pending:
 
     def add(self, node: Node | Leaf, g: Any, fresh: bool) -> None:
         """Add a gradient to a node's sum; a fresh one is an array that nobody else holds."""
-        sums, owned = self.sums, self.owned
-        if self.recorded:
-            sums[node] = sums[node] + g if node in sums else g
-        elif isinstance(g, Part):
-            if node not in sums:
-                sums[node] = node.xp.zeros(g.shape, g.dtype)
-            elif node not in owned or not g.shape:  # arithmetic on 0-d arrays gives NumPy scalars
-                sums[node] = node.xp.array(sums[node])
-            g.add_to(sums[node])
-            owned.add(node)
-        elif node not in sums:
-            sums[node] = g
+        if isinstance(g, Part):
+            self._add_part(node, g)
+        elif node not in self.sums:
+            self.sums[node] = g
             if fresh:
-                owned.add(node)
-        elif node in owned and g.shape:
-            sums[node] += g
+                self.owned.add(node)
+        elif node in self.owned and g.shape:
+            self.sums[node] += g
         else:
-            sums[node] = sums[node] + g
-            owned.add(node)
+            self.sums[node] = self.sums[node] + g
+            if not self.recorded:
+                self.owned.add(node)
+
+    def _add_part(self, node: Node | Leaf, g: Part) -> None:
+        if node not in self.sums:
+            self.sums[node] = node.xp.zeros(g.shape, g.dtype)
+        elif node not in self.owned or not g.shape:  # arithmetic on 0-d arrays gives NumPy scalars
+            self.sums[node] = node.xp.array(self.sums[node])
+        g.add_to(self.sums[node])
+        self.owned.add(node)
 
     def take(self, node: Node | Leaf) -> tuple[Any, bool]:
         """The sum of a node that all gradients have reached, and whether the engine owns it."""
         gy = self.sums.pop(node)
-        if not self.recorded and gy.shape == () and gy.dtype is not None:
+        if not self.recorded and not gy.shape and gy.dtype is not None:
             gy = node.xp.asarray(gy)
         return gy, node in self.owned
 
@@ -291,42 +309,44 @@ def run_backward(
         pending.add(node, seed, fresh=False)
     order = in_backward_order([node for node, _ in roots], targets)
     wanted = set(order)
-    if state.observers:
+    observed = bool(state.observers)
+    if observed:
         tell("walking", [node for node, _ in roots])
     for node in order:
         if node not in pending.sums:  # every path to it ended in an op without a gradient
             continue
         gy, owned = pending.take(node)
-        for hook in tuple(node.hooks or ()):
-            replaced = hook(gy)
-            gy = gy if replaced is None else replaced
-            owned = False  # the hook may have kept it
+        if node.hooks:
+            for hook in tuple(node.hooks):
+                replaced = hook(gy)
+                gy = gy if replaced is None else replaced
+            owned = False  # a hook may have kept it
         if targets:
             if node in targets:
                 captured[node] = gy
         elif isinstance(node, Leaf):
             node.tensor._accumulate_grad(gy, owned=owned)
-            if state.observers:
+            if observed:
                 tell("arrived", node, _plain(gy))
         elif node.retain is not None:
             node.retain(gy)
-        if isinstance(node, Leaf) or wanted.isdisjoint(node.parents):  # the latter: a target, and none further back
+        if isinstance(node, Leaf) or (targets and wanted.isdisjoint(node.parents)):  # the latter: nothing further back
             continue
-        if state.observers and node.op.observed:
+        if observed and node.op.observed:
             tell("propagating", node)
         if recorder is None:
             gradients = node.gradients(gy, wanted)
         else:
             gradients = recorder.gradients(node, gy, wanted)
-        if state.observers and node.op.observed:
+        if observed and node.op.observed:
             gradients = [whole(g, node.xp) for g in gradients]
             tell("propagated", node, _plain(gy), [_plain(g) for g in gradients])
         for parent, g in zip(node.parents, gradients, strict=True):
             if g is not None and parent is not None:
-                pending.add(parent, g, fresh=recorder is None and _is_fresh(g, gy, gradients, node))
+                pending.add(parent, g, fresh=recorder is None and _is_fresh(g, gy, gradients, node.saved))
         if not retain_graph:
             node.free()
-    if state.observers:
+    if observed:
         tell("walked")
     return captured
 
@@ -345,9 +365,17 @@ def _plain(g: Any) -> Any:
     return g.arrays() if hasattr(g, "arrays") else getattr(g, "_array", g)
 
 
-def _is_fresh(g: Any, gy: Any, gradients: list[Any], node: Node) -> bool:
+def _is_fresh(g: Any, gy: Any, gradients: list[Any], saved: tuple[Any, ...] | None) -> bool:
     """Whether nobody else can hold this array, so that the engine may add into it."""
     if g is gy or getattr(g, "base", g) is not None:
         return False
-    shared = sum(hasattr(other, "base") and owner(other) is g for other in gradients) > 1
-    return not shared and not any(g is s for s in node.saved or ())
+    for s in saved or ():
+        if s is g:
+            return False
+    times = 0
+    for other in gradients:
+        if other is g:
+            times += 1
+        elif getattr(other, "base", None) is not None and owner(other) is g:
+            return False
+    return times == 1

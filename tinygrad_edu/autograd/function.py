@@ -89,9 +89,8 @@ class FunctionCall:
         """A node that picks one output."""
         pick = FunctionOutput(self.name, index, len(self.outputs))
         # With the output as a constant, so that nobody has to run forward again to know it.
-        node = Node(pick, pick, y._xp, {}, (), (self.node(),), y._array.shape, y._array.dtype, (y._array,))
-        node.versions.append((y._memory, y._memory.count))
-        return node
+        a = y._array
+        return Node(pick, pick, y._xp, {}, (), (self.node(),), a.shape, a.dtype, (a,), [(y._memory, y._memory.count)])
 
     def backward(self, xp: Any, saved: tuple[Context], gy: _Parts) -> tuple[Any, ...]:
         (ctx,) = saved
