@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from . import kernels
 from .backend.device import Device, as_device
 from .tensor import PRINTING
 
@@ -24,7 +25,7 @@ def compile(model: Callable[..., Any] | None = None, **options: Any) -> Any:
 
 
 def set_num_threads(int: int) -> None:
-    """Let NumPy's matrix products run on this many threads. RuntimeError: not a positive number."""
+    """Let NumPy's matrix products and the fused kernels run on this many threads. RuntimeError: not a positive number."""
     global _threads
     if type(int) is not _INT:
         raise TypeError(f"set_num_threads expects an int, but got {type(int).__name__}")
@@ -33,6 +34,7 @@ def set_num_threads(int: int) -> None:
     from threadpoolctl import ThreadpoolController  # looks through the loaded libraries, so only when asked for
 
     ThreadpoolController().limit(limits=int, user_api="blas")
+    kernels.set_num_threads(int)
     _threads = int
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +27,7 @@ _CPU = {
     "cross_entropy": ("loss", "CrossEntropy"),
 }
 SMALLEST = 1 << 14  # elements of the first input; below, starting a kernel on all threads costs more than it brings
+threads: int | None = None  # as set by set_num_threads
 
 
 class _StandIn(Op):
@@ -70,6 +72,15 @@ def stacked_product(a: Any, b: Any) -> Any:
         if module is not None and module.accept(a, b):
             return module.product(a, b)
     return a @ b
+
+
+def set_num_threads(n: int) -> None:
+    """Let the kernels of the CPU run on n threads, those that are loaded later too."""
+    global threads
+    threads = n
+    loaded = sys.modules.get(f"{__name__}.cpu.threads")
+    if loaded is not None:
+        loaded.set_number(n)
 
 
 def _module(device: str, name: str) -> Any:

@@ -1,15 +1,17 @@
 """How the CPU's kernels are compiled: by Numba, once for each machine, and kept in a folder between runs.
 
-A kernel is an ordinary Python function with loops; `kernel` compiles it for one explicit signature when its module is
-imported. The folder's name holds a hash of the kernels' sources, so that a changed file never meets an old machine
-code; Numba itself compiles anew for another CPU or another version of Numba.
+A kernel is an ordinary Python function with loops; `kernel` marks it, and its first call compiles it. The folder's
+name holds a hash of the kernels' sources, so that a changed file never meets old machine code; Numba itself compiles
+anew for another CPU or another version of Numba.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import hashlib
+import importlib
 import os
 import shutil
 import subprocess
@@ -50,21 +52,70 @@ def cache_folder() -> Path | None:
 @contextlib.contextmanager
 def _numba_writes_to(folder: Path | None) -> Iterator[None]:
     """Numba reads the setting when it decorates; other code of the user keeps its own."""
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, "" if folder is None else str(folder)  # type: ignore[attr-defined]
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, "" if folder is None else str(folder)
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
+        numba.config.CACHE_DIR = before
 
 
-def kernel(signature: str, *, parallel: bool = True) -> Callable[[Callable[..., Any]], Any]:
-    """Decorator: compile a function for one signature, or take it from the folder. `prange` runs on all threads."""
+class Kernel:
+    """A function that is compiled for one explicit signature when it is first called, or taken from the folder."""
 
-    def compiled(function: Callable[..., Any]) -> Any:
+    def __init__(self, function: Callable[..., Any], signature: str) -> None:
+        self.function, self.signature = function, signature
+        self.compiled: Any = None
+
+    def __call__(self, *args: Any) -> Any:
+        if self.compiled is None:
+            self.compile()
+        return self.compiled(*args)
+
+    def compile(self) -> Any:
+        """The compiled function."""
         folder = cache_folder()
         with _numba_writes_to(folder):
-            return numba.njit(
-                signature, parallel=parallel, fastmath=FASTMATH, error_model="numpy", cache=folder is not None
-            )(function)
+            self.compiled = numba.njit(
+                self.signature, parallel=True, fastmath=FASTMATH, error_model="numpy", cache=folder is not None
+            )(self.function)
+        return self.compiled
 
-    return compiled
+
+def kernel(signature: str) -> Callable[[Callable[..., Any]], Kernel]:
+    """Decorator: make a function a kernel. Its loops over `prange` are shared out among the threads."""
+    return lambda function: Kernel(function, signature)
+
+
+# What a training step of a GPT uses, in the order of use: (module, kernel).
+OF_A_STEP = (
+    ("linear", "_sum_rows"),
+)
+
+
+def start() -> None:
+    """On a machine's first use, say that there is something to wait for, and let a second process compile as well.
+
+    It begins at the end of the list while this one begins at its start; what both need is compiled once.
+    """
+    folder = cache_folder()
+    if folder is None:
+        return
+    try:
+        os.close(os.open(folder / "compiling", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        return
+    print("tinygrad_edu: compiling kernels for this machine (once, some seconds)", file=sys.stderr, flush=True)
+    if (os.cpu_count() or 1) > 1:
+        paths = [str(HERE.parents[2]), os.environ.get("PYTHONPATH")]
+        helper = subprocess.Popen(
+            [sys.executable, "-c", f"from {__name__} import compile_from_the_end; compile_from_the_end()"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        )  # fmt: skip
+        atexit.register(lambda: (helper.terminate(), helper.wait()))
+
+
+def compile_from_the_end() -> None:
+    """Compile all kernels of a training step, the last first."""
+    for module, name in reversed(OF_A_STEP):
+        getattr(importlib.import_module(f"{__package__}.{module}"), name).compile()

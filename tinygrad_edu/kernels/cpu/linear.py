@@ -13,7 +13,6 @@ from .blas import product
 from .compiling import kernel
 from .twin import Twin, fits
 
-
 _WIDTH, _HEIGHT = 128, 64
 
 

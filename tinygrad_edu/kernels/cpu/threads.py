@@ -11,17 +11,17 @@ import os
 
 import numba
 
-from ... import dispatch
+from ... import dispatch, kernels
 
 
 def start() -> None:
     """Choose the thread pool, unless the user has, and the number of threads."""
     if not {"NUMBA_THREADING_LAYER", "NUMBA_THREADING_LAYER_PRIORITY"} & set(os.environ):
-        numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]  # type: ignore[attr-defined]
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        if (os.environ.get(name) or "").isdigit():
-            set_number(int(os.environ[name]))
-            break
+        numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
+    named = (os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"))
+    wanted = kernels.threads or next((int(n) for n in named if n.isdigit()), None)
+    if wanted:
+        set_number(wanted)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=dispatch.forget_twins)
 
@@ -33,4 +33,4 @@ def number() -> int:
 
 def set_number(n: int) -> None:
     """Let kernels run on n threads, or on all that there are if those are fewer."""
-    numba.set_num_threads(max(1, min(n, numba.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]
+    numba.set_num_threads(max(1, min(n, numba.config.NUMBA_NUM_THREADS)))
