@@ -14,7 +14,7 @@ from .arithmetic import f32, rsqrt
 from .compiling import kernel
 from .twin import Twin, fits
 
-_HEIGHT = 32  # rows whose shares in the gradients of weight and bias are added up by one thread
+_HEIGHT = 32  # rows whose shares in the gradients of weight and bias one thread adds up, however many threads there are
 
 
 @kernel(
@@ -39,38 +39,28 @@ def _normalise(x, weight, bias, eps, centred, y, mean, rstd):
 
 @kernel(
     "void(float32[:, ::1], float32[::1], float32[::1], float32[::1], boolean, float32[:, ::1], float32[:, ::1],"
-    "float32[::1], float32[::1])"
+    "float32[:, :, ::1])"
 )
-def _normalise_backward(x, mean, rstd, weight, centred, gy, gx, gweight, gbias):
-    """All gradients in one pass. Those of weight and bias are first added up over blocks of rows, which are the same
-    for every number of threads."""
+def _normalise_backward(x, mean, rstd, weight, centred, gy, gx, parts):
+    """All gradients in one pass: that of x, and in `parts` those of weight and bias from each _HEIGHT rows."""
     share = f32(1) / f32(x.shape[1])
-    n_blocks = (x.shape[0] + _HEIGHT - 1) // _HEIGHT
-    parts = np.empty((2, n_blocks, x.shape[1]), np.float32)
-    for block in prange(n_blocks):
-        of_weight, of_bias = parts[0, block], parts[1, block]
-        of_weight[:] = 0
-        of_bias[:] = 0
-        for i in range(block * _HEIGHT, min((block + 1) * _HEIGHT, x.shape[0])):
+    for part in prange(parts.shape[0]):
+        gweight, gbias = parts[part, 0], parts[part, 1]
+        for j in range(gweight.size):
+            gweight[j] = gbias[j] = f32(0)
+        for i in range(part * _HEIGHT, min((part + 1) * _HEIGHT, x.shape[0])):
             row, g, out, centre, r = x[i], gy[i], gx[i], mean[i], rstd[i]
             from_mean, from_var = f32(0), f32(0)
             for j in range(row.size):
                 xhat = (row[j] - centre) * r
                 from_mean += g[j] * weight[j]
                 from_var += g[j] * weight[j] * xhat
-                of_weight[j] += g[j] * xhat
-                of_bias[j] += g[j]
+                gweight[j] += g[j] * xhat
+                gbias[j] += g[j]
             from_mean = from_mean * share if centred else f32(0)
             from_var *= share
             for j in range(row.size):
                 out[j] = (g[j] * weight[j] - from_mean - (row[j] - centre) * r * from_var) * r
-    gweight[:] = 0
-    gbias[:] = 0
-    for block in range(n_blocks):
-        of_weight, of_bias = parts[0, block], parts[1, block]
-        for j in range(gweight.size):
-            gweight[j] += of_weight[j]
-            gbias[j] += of_bias[j]
 
 
 @functools.lru_cache(maxsize=64)
@@ -94,12 +84,11 @@ def _backward(saved: Any, gy: Any, centred: bool) -> Any:
     @functools.cache
     def gradients() -> Any:
         r, mean, rstd, weight = saved
-        gx, gweight, gbias = np.empty(gy.shape, np.float32), np.empty_like(weight), np.empty_like(weight)
-        g = rows(np.ascontiguousarray(gy))
-        _normalise_backward(r, mean, rstd, weight, centred, g, rows(gx), gweight, gbias)
-        return gx, gweight, gbias
+        gx, parts = np.empty(gy.shape, np.float32), np.empty((-(-len(r) // _HEIGHT), 2, len(weight)), np.float32)
+        _normalise_backward(r, mean, rstd, weight, centred, rows(np.ascontiguousarray(gy)), rows(gx), parts)
+        return gx, parts
 
-    return lambda: gradients()[0], lambda: gradients()[1], lambda: gradients()[2]
+    return lambda: gradients()[0], lambda: gradients()[1][:, 0].sum(axis=0), lambda: gradients()[1][:, 1].sum(axis=0)
 
 
 class LayerNorm(Twin):

@@ -1,0 +1,69 @@
+"""Cross-entropy without an array beside the logits. Meaning: see ops/loss.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from ...ops import loss as ops
+from .arithmetic import exp, f32, maximum
+from .compiling import kernel
+from .twin import Twin, fits
+
+_WIDTH = 1024  # columns whose exponentials are added up at a time: sums of sums have fewer roundings
+
+
+@kernel("void(float32[:, ::1], int64[::1], int64, float32[::1], float32[::1], float32[::1])")
+def _cross_entropy(x, target, ignored, y, peak, total):
+    for i in prange(x.shape[0]):
+        row = x[i]
+        top, sums = f32(-np.inf), f32(0)
+        for j in range(row.size):
+            top = maximum(top, row[j])
+        for left in range(0, row.size, _WIDTH):
+            part = row[left : left + _WIDTH]
+            part_sum = f32(0)
+            for j in range(part.size):
+                part_sum += exp(part[j] - top)
+            sums += part_sum
+        y[i] = f32(0) if target[i] == ignored else np.log(sums) - (row[target[i]] - top)
+        peak[i], total[i] = top, sums
+
+
+@kernel("void(float32[:, ::1], int64[::1], int64, float32[::1], float32[::1], float32[::1], float32[:, ::1])")
+def _cross_entropy_backward(x, target, ignored, peak, total, gy, gx):
+    """gx may be x itself."""
+    for i in prange(x.shape[0]):
+        row, out, top = x[i], gx[i], peak[i]
+        g = f32(0) if target[i] == ignored else gy[i]
+        share = g / total[i]
+        for j in range(row.size):
+            out[j] = exp(row[j] - top) * share
+        if target[i] != ignored:
+            out[target[i]] -= g
+
+
+class CrossEntropy(Twin):
+    """Saves the logits as they are and two numbers for each row."""
+
+    op = ops.CrossEntropy
+
+    @staticmethod
+    def accepts(x: Any, target: Any, weight: Any, *, ignore_index: int, label_smoothing: float) -> bool:
+        return fits(x) and x.shape[1] > 0 and weight is None and not label_smoothing
+
+    @staticmethod
+    def forward(xp: Any, x: Any, target: Any, weight: Any, *, ignore_index: int, label_smoothing: float) -> Any:
+        target = target.astype(np.int64)  # a copy, which nobody can change before backward
+        y, peak, total = np.empty((3, len(x)), np.float32)
+        _cross_entropy(x, target, ignore_index, y, peak, total)
+        return y, (x, target, ignore_index, peak, total)
+
+    @staticmethod
+    def backward(xp: Any, saved: Any, gy: Any) -> Any:
+        x, target, ignore_index, peak, total = saved
+        gx = np.empty_like(x)
+        _cross_entropy_backward(x, target, ignore_index, peak, total, np.ascontiguousarray(gy), gx)
+        return gx, None, None
