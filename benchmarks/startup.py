@@ -89,12 +89,12 @@ def sample(start: Start, weights: str, folder: str) -> tuple[dict[str, float], f
 
 def measure(names: list[str], args: Any) -> dict[str, Any]:
     """The entries of these starts, made in turn, round after round."""
-    from benchmarks.train_step import SHAPES, initial_weights
+    from benchmarks.train_step import initial_weights
 
     counted: dict[str, list[dict[str, float]]] = {}
     tried: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
-        weights = initial_weights(SHAPES[SHAPE], folder)
+        weights = initial_weights(SHAPE, folder)
         for number in range(args.patience * args.rounds):
             for name in names:
                 start = STARTS[name]

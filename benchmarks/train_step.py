@@ -17,6 +17,7 @@ import ctypes.util
 import glob
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -164,18 +165,22 @@ def sgemm(shape: Shape) -> Callable[[int], None]:
     return step
 
 
-def initial_weights(shape: Shape, folder: str) -> str:
-    """Write the weights that all start from; returns the path of their file."""
+def initial_weights(shape: str, folder: str) -> str:
+    """Let a process, whose memory is given back, write the weights that all start from; returns their file's path."""
+    path = str(Path(folder) / "weights.safetensors")
+    subprocess.run([sys.executable, __file__, "--weights", shape, path], check=True)
+    return path
+
+
+def write_weights(shape: str, path: str) -> None:
     import safetensors.numpy
 
     import tinygrad_edu as tg
     from gpt.model import GPT
 
-    path = str(Path(folder) / "weights.safetensors")
     tg.manual_seed(0)
-    parameters = GPT(shape.config).named_parameters()
+    parameters = GPT(SHAPES[shape].config).named_parameters()
     safetensors.numpy.save_file({name: p.detach().numpy() for name, p in parameters}, path)
-    return path
 
 
 def stepper(name: str, shape: Shape, weights: str) -> Callable[[int], float | None]:
@@ -261,7 +266,7 @@ def measure(shape_name: str, names: list[str], args: Any) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {}
     rounds = rejected = 0
     with tempfile.TemporaryDirectory() as folder:
-        weights = initial_weights(shape, folder)
+        weights = initial_weights(shape_name, folder)
         for group in groups:
             members = [*(["ours"] if "ours" in names else []), *group, SGEMM]
             with turns.contestants(Runner(name, shape_name, weights) for name in members) as runners:
@@ -394,6 +399,10 @@ def plot(entries: dict[str, Any], figure: Any) -> None:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["--work"]:
+        return work(*sys.argv[2:])
+    if sys.argv[1:2] == ["--weights"]:
+        return write_weights(*sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, help="default: all that can run here")
@@ -402,8 +411,6 @@ def main() -> None:
     parser.add_argument("--at-least", type=float, default=0.5, help="seconds of a turn")
     parser.add_argument("--together", type=int, help="contestants beside ours at a time, as memory allows")
     parser.add_argument("--patience", type=int, default=4, help="give up after this many rounds per step")
-    if sys.argv[1:2] == ["--work"]:
-        return work(*sys.argv[2:])
     quick = {"shapes": ["laptop"], "contestants": ["ours", "torch"], "steps": 2, "warm_up": 1, "at_least": 0.05}
     args = turns.arguments(parser, quick)
     names = available(args.contestants or list(CONTESTANTS), asked_for=bool(args.contestants))
