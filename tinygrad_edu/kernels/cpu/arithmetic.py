@@ -49,6 +49,12 @@ def exp(x):
     return x if x != x else e  # NaN
 
 
+@njit("float32(float32, float32)", error_model="numpy")
+def minus(a, b):
+    """a - b before anything else: with fastmath a - b - c could become a - (b + c), which loses a small c."""
+    return a - b
+
+
 @njit("float32(float32)", error_model="numpy")
 def rsqrt(x):
     """1 / sqrt(x), which is 0 for infinity; with fastmath it would be an approximation that gives NaN there."""

@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 
 from ...ops import loss as ops
-from .arithmetic import exp, f32, maximum
+from .arithmetic import exp, f32, maximum, minus
 from .compiling import kernel
 from .twin import Twin, fits
 
@@ -28,7 +28,7 @@ def _cross_entropy(x, target, ignored, y, peak, total):
             for j in range(part.size):
                 part_sum += exp(part[j] - top)
             sums += part_sum
-        y[i] = f32(0) if target[i] == ignored else np.log(sums) - (row[target[i]] - top)
+        y[i] = f32(0) if target[i] == ignored else minus(np.log(sums), minus(row[target[i]], top))
         peak[i], total[i] = top, sums
 
 
