@@ -299,9 +299,9 @@ def checksum(arrays: list[Any]) -> float:
     total = length = 0.0
     for array in arrays:
         flat = np.asarray(array, np.float64).ravel()
-        total += flat @ np.random.default_rng(flat.size).choice([-1.0, 1.0], flat.size)
-        length += flat @ flat
-    return float(total / math.sqrt(length)) if length else 0.0
+        total += float(flat @ np.random.default_rng(flat.size).choice([-1.0, 1.0], flat.size))
+        length += float(flat @ flat)
+    return total / math.sqrt(length) if length else 0.0
 
 
 def with_library(t: Any, case: Case) -> dict[str, Callable[[], Any]]:

@@ -287,7 +287,7 @@ def take_turns(runners: list[Runner], shape: str, steps: int, warm_up: int, args
     rounds = rejected = 0
     while min(len(r.seconds) for r in runners) < steps and rounds < args.patience * steps:
         order = runners if rounds % 2 == 0 else runners[::-1]
-        visits = [(r, *turns.visit(r, list(runners), r.step, args.at_least)) for r in order]
+        visits = [(r, *turns.visit(r, runners, r.step, args.at_least)) for r in order]
         rounds += 1
         if max(watch.others for _, _, watch in visits) > args.busy:
             rejected += 1

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -104,10 +104,13 @@ class Contestant:
         self.process.wait()
 
 
+C = TypeVar("C", bound=Contestant)
+
+
 @contextlib.contextmanager
-def contestants(of: Iterable[Contestant]) -> Iterator[list[Contestant]]:
+def contestants(of: Iterable[C]) -> Iterator[list[C]]:
     """These processes, ended afterwards, also after an error."""
-    started: list[Contestant] = []
+    started: list[C] = []
     try:
         for c in of:
             started.append(c)
@@ -145,7 +148,7 @@ class Watch:
         self.others = max(0.0, busy - self.own) / (self.seconds * (os.cpu_count() or 1))
 
 
-def visit(one: Contestant, everyone: list[Contestant], ask: Callable[[], list[float]], at_least: float) -> Any:
+def visit(one: Contestant, everyone: Sequence[Contestant], ask: Callable[[], list[float]], at_least: float) -> Any:
     """Ask one contestant until its seconds add up to `at_least`: these seconds, and the watch that was kept.
 
     The system counts CPU time in ticks of 10 ms, so a visit of less than a few tenths of a second cannot be judged.
