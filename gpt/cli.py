@@ -40,9 +40,8 @@ class Train:
     overwrite: bool = False
     """Start anew in a folder that holds a run, which is lost."""
     profile: bool = False
-    """Do not train, but show where the time of a step goes: by part, module and operation, measured on some steps that
-    are then forgotten. Writes profile.chrome.json into out-dir; a run there stays as it is. With --resume: of a step of
-    that run."""
+    """Do not train, but show where the time of a step goes, by part, module and operation, as measured on some steps that
+    are then forgotten. Writes profile.chrome.json into out-dir, and leaves a run there as it is."""
 
     def changes(self) -> dict[str, Any]:
         """The options that differ from those of the run to resume."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import itertools
 import linecache
 import os
@@ -10,7 +11,6 @@ import platform
 import sys
 import weakref
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from time import perf_counter
 from types import CodeType, FrameType
 from typing import Any
@@ -106,7 +106,7 @@ def graph(tensor: Tensor) -> Trace:
             "retain_graph=True, or record forward and backward with inspect.trace()"
         )
     recorder = Recorder("none")
-    recorder.known(node)
+    recorder.walking([node])
     return Trace(**recorder.finish(None, sys._getframe(1)))
 
 
@@ -154,7 +154,7 @@ class Recorder:
         outputs = y if isinstance(y, tuple) else (y,)
         record = OpRecord(
             len(self.ops), op.__name__ if user_function else op.name, "", list(outputs[0].shape),
-            outputs[0].dtype.name, attrs={k: encode_attribute(v) for k, v in attrs.items()},
+            _name(outputs[0].dtype), attrs={k: encode_attribute(v) for k, v in attrs.items()},
             call=self._call(state.scope), line=self._line(_user_line()), graph=False,
             differentiable=getattr(op, "differentiable", True), kernel=_kernel(op, pair),
             start=frame.start - self.began, seconds=now - frame.start - frame.inner,
@@ -194,7 +194,7 @@ class Recorder:
     def _connect(self, x: InputRecord, parent: Node | Leaf) -> None:
         """Say where an input came from, by the graph."""
         x.gradient, x.output = True, 0
-        x.shape, x.dtype = list(parent.shape), parent.dtype.name if parent.dtype is not None else x.dtype
+        x.shape, x.dtype = list(parent.shape), _name(parent.dtype) if parent.dtype is not None else x.dtype
         if isinstance(parent, Leaf):
             x.op, x.parameter = None, self._parameter_of(parent)
             return
@@ -213,7 +213,7 @@ class Recorder:
 
     def _add_before(self, node: Node) -> None:
         record = OpRecord(
-            len(self.ops), node.op.name, "", list(node.shape), node.dtype.name if node.dtype is not None else "",
+            len(self.ops), node.op.name, "", list(node.shape), _name(node.dtype) if node.dtype is not None else "",
             attrs={k: encode_attribute(v) for k, v in node.attrs.items()}, call=self._call(node.scope),
             line=self._line(node.where), kernel=_kernel(node.op, node.pair), before=True,
         )  # fmt: skip
@@ -232,7 +232,7 @@ class Recorder:
             if isinstance(x, (bool, int, float)):
                 return InputRecord(number=x)
             return InputRecord()
-        found = InputRecord(shape=list(x.shape), dtype=x.dtype.name)
+        found = InputRecord(shape=list(x.shape), dtype=_name(x.dtype))
         reference, op, parameter = self._of_array.get(id(x), (None, None, None))
         if reference is None or reference() is not x:
             op, parameter = None, self._new_parameter(x)
@@ -248,7 +248,7 @@ class Recorder:
 
     def _new_parameter(self, array: Any) -> int:
         number = len(self.parameters)
-        record = ParameterRecord(number, "constant", "", list(array.shape), array.dtype.name, array.nbytes)
+        record = ParameterRecord(number, "constant", "", list(array.shape), _name(array.dtype), array.nbytes)
         record.value = self.looker.look(array)
         self.parameters.append(record)
         self._remember(array, None, number)
@@ -285,7 +285,7 @@ class Recorder:
                 known = self._memory[id(of)] = [_weakly(of), None, None, False]
             held = 0 if known[3] else of.nbytes
             known[3] = True
-            yield SavedRecord(list(x.shape), x.dtype.name, x.nbytes, held, known[1], known[2])
+            yield SavedRecord(list(x.shape), _name(x.dtype), x.nbytes, held, known[1], known[2])
 
     # ---- backward --------------------------------------------------------------------------------------------------
 
@@ -450,6 +450,11 @@ def _arrays(saved: Any) -> Iterator[Any]:
             yield from (t._array for t, _ in x._saved if t is not None)
 
 
+@functools.cache
+def _name(dtype: Any) -> str:
+    return dtype.name  # which NumPy makes anew each time
+
+
 def _kernel(op: Any, pair: Any) -> str:
     return "" if pair is op else getattr(pair, "__name__", op.name)
 
@@ -498,7 +503,7 @@ def _variables(frame: FrameType) -> dict[Any, str]:
     for values in (frame.f_locals, frame.f_globals):
         for name, value in values.items():
             array = value._array if isinstance(value, Tensor) else value
-            if hasattr(array, "strides") and hasattr(array, "base"):
+            if hasattr(type(array), "strides"):  # the type, since modules answer to any name, if only to say no
                 found.setdefault(id(array), name)
                 found.setdefault((id(owner(array)), array.size), name)
     return found
@@ -506,10 +511,9 @@ def _variables(frame: FrameType) -> dict[Any, str]:
 
 def _source_line(code: CodeType, instruction: int) -> SourceLine:
     line, end, start, stop = next(itertools.islice(code.co_positions(), instruction // 2, None))
-    path = Path(code.co_filename)
-    inside = path.is_relative_to(Path.cwd())
-    found = SourceLine(str(path.relative_to(Path.cwd())) if inside else str(path), line or 0, code.co_qualname)
-    whole = linecache.getline(code.co_filename, found.line).rstrip()
+    here, file = os.getcwd() + os.sep, code.co_filename
+    found = SourceLine(file.removeprefix(here), line or 0, code.co_qualname)
+    whole = linecache.getline(file, found.line).rstrip()
     found.text = whole.lstrip()[:200]
     if start is not None and stop is not None and found.text:
         indent, encoded = len(whole) - len(whole.lstrip()), whole.encode()  # positions are counted in UTF-8 bytes

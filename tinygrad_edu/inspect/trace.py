@@ -62,7 +62,7 @@ class Trace:
     calls: list[CallRecord] = field(default_factory=list)
     parameters: list[ParameterRecord] = field(default_factory=list)
     lines: list[SourceLine] = field(default_factory=list)
-    error: str = ""
+    error: str = field(default_factory=str)
     """The exception that ended the block, if one did."""
 
     def __getattr__(self, name: str) -> Any:

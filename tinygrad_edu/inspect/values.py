@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ WHOLE = 256  # an array of at most so many elements is its own sample
 CORNER = 8  # the sides of the corner block of a larger one
 COUNTED = 1024  # about so many elements of an array enter its histogram
 BINS = 16
-_CHUNK = 1 << 16  # elements looked at together: few enough to stay in the cache for the whole pass
+_CHUNK = 1 << 17  # elements looked at together: few enough to stay in the cache for the whole pass
 
 
 class Looker:
@@ -35,9 +36,10 @@ class Looker:
         if same is not None and (as_ is None or same_elements(x, np.asarray(as_))):
             record = dataclasses.replace(same, sample=None, full=None)
         else:
-            record = statistics(x)
+            flat = in_memory_order(x)
+            record = statistics(flat)
             if record.min is not None:
-                self._sampled.append((record, spread(x)))
+                self._sampled.append((record, spread(flat)))
         if self.level != "stats":
             record.sample = corner(x)
         if self.level == "full":
@@ -65,45 +67,52 @@ def same_values(x: Any, y: np.ndarray) -> bool:
     return np.array_equal(on_host(x), y, equal_nan=y.dtype.kind == "f")
 
 
-def statistics(x: np.ndarray) -> ValueRecord:
-    """All of a ValueRecord but histogram and elements.
+def statistics(flat: np.ndarray) -> ValueRecord:
+    """All of a ValueRecord but histogram and elements, of an array of one axis.
 
     Mean and squared deviation are found chunk by chunk and joined as in Chan, Golub and LeVeque 1983, "Algorithms for
     computing the sample variance", equation 2.1b, so that neither a large mean nor a large array costs accuracy.
     """
-    record = ValueRecord(x.size)
-    if x.dtype.kind != "f":
-        x = x.astype(np.float64)
-    elif x.dtype.itemsize < 4:
-        x = x.astype(np.float32)
-    flat = in_memory_order(x)
+    record = ValueRecord(flat.size)
+    if flat.dtype.kind != "f":
+        flat = flat.astype(np.float64)
+    elif flat.dtype.itemsize < 4:
+        flat = flat.astype(np.float32)
     n, mean, squares, low, high = 0, 0.0, 0.0, math.inf, -math.inf
+    ones = _ones(flat.dtype)
     for start in range(0, flat.size, _CHUNK):
         chunk = flat[start : start + _CHUNK]
-        total = float(np.add.reduce(chunk))
-        if not math.isfinite(total):  # of a NaN, an infinity, or too large numbers
-            finite = np.isfinite(chunk)
+        total, square = float(chunk @ ones[: len(chunk)]), float(chunk @ chunk)
+        if not math.isfinite(square):  # of a NaN, an infinity, or too large numbers
             record.nans += int(np.count_nonzero(np.isnan(chunk)))
             record.infs += int(np.count_nonzero(np.isinf(chunk)))
-            chunk = chunk[finite].astype(np.float64)
-            total = float(np.add.reduce(chunk))
-            if not chunk.size:
+            chunk = chunk[np.isfinite(chunk)].astype(np.float64)
+            if not len(chunk):
                 continue
-        m = chunk.size
-        record.zeros += int(np.count_nonzero(chunk == 0))
-        low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
-        centred = chunk - chunk.dtype.type(total / m)
-        square = float(np.dot(centred, centred))
-        if not math.isfinite(square):
-            centred = centred.astype(np.float64)
-            square = float(np.dot(centred, centred))
-        difference = total / m - mean
+            total, square = float(chunk.sum()), float(chunk @ chunk)
+        m = len(chunk)
+        low_here, high_here = float(np.minimum.reduce(chunk)), float(np.maximum.reduce(chunk))
+        low, high = min(low, low_here), max(high, high_here)
+        if low_here <= 0 <= high_here:
+            record.zeros += int(np.count_nonzero(chunk == 0))
+        average = total / m
+        deviation = square - total * average
+        if deviation < square / 4:  # what is left would be mostly rounding errors
+            average = float(np.mean(chunk, dtype=np.float64))
+            centred = chunk - chunk.dtype.type(average)
+            deviation = float(centred @ centred)
+        difference = average - mean
         mean += difference * m / (n + m)
-        squares += square + difference * difference * n * m / (n + m)
+        squares += deviation + difference * difference * n * m / (n + m)
         n += m
     if n:
         record.min, record.max, record.mean, record.std = low, high, mean, math.sqrt(squares / n)
     return record
+
+
+@functools.cache
+def _ones(dtype: np.dtype) -> np.ndarray:
+    return np.ones(_CHUNK, dtype)
 
 
 def in_memory_order(x: np.ndarray) -> np.ndarray:
@@ -123,9 +132,8 @@ def same_elements(x: np.ndarray, y: np.ndarray) -> bool:
     return bounds == np.lib.array_utils.byte_bounds(y) and bounds[1] - bounds[0] == x.nbytes
 
 
-def spread(x: np.ndarray) -> np.ndarray:
+def spread(flat: np.ndarray) -> np.ndarray:
     """The finite elements of a small array, or about COUNTED evenly spaced ones of a larger, as float32 or float64."""
-    flat = in_memory_order(x) if x.flags.c_contiguous or x.size <= COUNTED else x.reshape(-1)
     step = -(-flat.size // COUNTED)
     # Odd, so that it visits all columns of a matrix whose rows have a power of two elements.
     flat = flat[:: step + (step % 2 == 0 and step > 1)]
