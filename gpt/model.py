@@ -16,14 +16,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from operator import index
-from typing import SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex
 
 import tinygrad_edu as tg
 from tinygrad_edu import Tensor, nn
 from tinygrad_edu.nn import functional as F
 
 from .config import GPTConfig
-from .optimizers import Together
+
+if TYPE_CHECKING:
+    from .optimizers import Together
 
 
 class Cache:
@@ -332,10 +334,10 @@ class GPT(nn.Module):
         adamw = tg.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, betas=betas)
         if not muon:
             return adamw
-        matrices = [p for p in params if p in inner]
-        return Together(
-            tg.optim.Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"), adamw
-        )
+        from .optimizers import Together  # how two become one is its business
+
+        options = {"lr": learning_rate, "weight_decay": weight_decay, "adjust_lr_fn": "match_rms_adamw"}
+        return Together(tg.optim.Muon([p for p in params if p in inner], **options), adamw)
 
 
 def next_token_probabilities(

@@ -8,6 +8,7 @@ import torch
 
 import tinygrad_edu as te
 from tests.test_optim import assert_close, assert_same, make, parameter, set_gradients, twins
+from tinygrad_edu.kernels import SMALLEST, stacked_product
 from tinygrad_edu.optim.muon import orthogonalized
 from tinygrad_edu.tensor import made
 
@@ -51,6 +52,7 @@ def test_twenty_steps_equal_pytorch(options, dtype, unrounded):
             scale = np.abs(q.detach().numpy()).max(initial=0.0)
             np.testing.assert_allclose(p._array - b, moved, rtol=0, atol=TOLERANCE[dtype] * scale)
             assert p._array.dtype == dtype
+    assert list(opt.state_dict()["state"]) == list(rival.state_dict()["state"])
     for p, q in zip(ours, theirs, strict=True):  # the state too, under PyTorch's names
         assert opt.state[p].keys() == rival.state[q].keys()
         assert_close(opt.state[p]["momentum_buffer"]._array, rival.state[q]["momentum_buffer"].numpy(), dtype)
@@ -230,3 +232,24 @@ def test_only_matrices_are_taken(shape):
     with pytest.raises(ValueError) as found:
         te.optim.Muon([parameter(np.ones(shape))])
     assert str(found.value) == str(expected.value).replace("torch", "tinygrad_edu")
+
+
+@pytest.mark.parametrize("shape", [(128, 128), (160, 128), (128, 160)])
+def test_the_kernels_compute_the_same(shape):
+    rng = np.random.default_rng(10)
+    stack = rng.standard_normal((3, *shape)).astype("float32")
+    assert stack.size >= SMALLEST
+    found = orthogonalized(stack, COEFFICIENTS, 5, 1e-7)
+    with te.use_kernels("reference"):
+        expected = orthogonalized(stack, COEFFICIENTS, 5, 1e-7)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+
+
+def test_stacked_products_of_matrices_and_their_transposes():
+    rng = np.random.default_rng(11)
+    a, b = rng.standard_normal((5, 70, 60)).astype("float32"), rng.standard_normal((5, 60, 90)).astype("float32")
+    for left in (a, a.swapaxes(1, 2).copy().swapaxes(1, 2), a[:, ::-1], a.astype("float64")):
+        for right in (b, b.swapaxes(1, 2).copy().swapaxes(1, 2)):
+            found = stacked_product(left, right)
+            np.testing.assert_allclose(found, left @ right, rtol=0, atol=1e-4)
+            assert found.dtype == left.dtype
