@@ -336,8 +336,8 @@ class GPT(nn.Module):
             return adamw
         from .optimizers import Together  # how two become one is its business
 
-        options = {"lr": learning_rate, "weight_decay": weight_decay, "adjust_lr_fn": "match_rms_adamw"}
-        return Together(tg.optim.Muon([p for p in params if p in inner], **options), adamw)
+        matrices = [p for p in params if p in inner]
+        return Together(tg.optim.Muon(matrices, learning_rate, weight_decay, adjust_lr_fn="match_rms_adamw"), adamw)
 
 
 def next_token_probabilities(
