@@ -93,10 +93,17 @@ class Node:
     def __repr__(self) -> str:
         return f"<{self.name()}>"
 
-    def gradients(self, gy: Any, wanted: Container[Node | Leaf]) -> list[Any]:
-        """The gradient of each input whose parent is wanted, in that input's shape; None for the others."""
+    def gradients(self, gy: Any, wanted: Container[Node | Leaf], last: bool = False) -> list[Any]:
+        """The gradient of each input whose parent is wanted, in that input's shape; None for the others.
+
+        last: the saved values are not needed again, so that a pair with a `last_backward` may write into them.
+        """
         self.check_usable()
-        return self.fitted(self.pair.backward(self.xp, self.saved, gy), wanted)
+        saved, backward = self.saved, self.pair.backward
+        if last and getattr(self.pair, "last_backward", None) is not None:
+            backward = self.pair.last_backward
+            self.free()  # before it runs: nobody may meet what it leaves half done
+        return self.fitted(backward(self.xp, saved, gy), wanted)
 
     def check_usable(self) -> None:
         """RuntimeError: what was saved is freed, or was changed since."""
@@ -113,7 +120,8 @@ class Node:
 
     def free(self) -> None:
         """Forget what backward used. A node that saved nothing can go through another backward."""
-        self.saved = None if self.saved else ()
+        if self.saved:
+            self.saved = None
         self.constants = None
 
     def freed(self) -> RuntimeError:
@@ -335,7 +343,7 @@ def run_backward(
         if observed and node.op.observed:
             tell("propagating", node)
         if recorder is None:
-            gradients = node.gradients(gy, wanted)
+            gradients = node.gradients(gy, wanted, last=not retain_graph)
         else:
             gradients = recorder.gradients(node, gy, wanted)
         if observed and node.op.observed:

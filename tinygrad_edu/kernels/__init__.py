@@ -25,17 +25,21 @@ _CPU = {
     "layer_norm": ("normalization", "LayerNorm"),
     "rms_norm": ("normalization", "RmsNorm"),
     "cross_entropy": ("loss", "CrossEntropy"),
+    "softmax": ("softmax", "Softmax"),
+    "log_softmax": ("softmax", "LogSoftmax"),
+    "embedding": ("embedding", "Embedding"),
+    "scaled_dot_product_attention": ("attention", "Attention"),
 }
 SMALLEST = 1 << 14  # elements of the first input; below, starting a kernel on all threads costs more than it brings
+SMALLEST_TABLE = 1 << 12  # the same for a table, of which more rows may be looked up than it has
 threads: int | None = None  # as set by set_num_threads
 
 
 class _StandIn(Op):
     """A twin that is not loaded yet."""
 
-    smallest = SMALLEST
-
     def __init__(self, name: str, device: str, module: str, twin: str) -> None:
+        self.smallest = SMALLEST_TABLE if name == "embedding" else SMALLEST
         self.name, self.device, self.module, self.twin = name, device, module, twin
 
     def accepts(self, *arrays: Any, **attrs: Any) -> bool:
@@ -44,7 +48,8 @@ class _StandIn(Op):
         if twin is None:
             return False
         # The operation that asked was given this object, so it must be the twin from now on.
-        vars(self).update(forward=twin.forward, backward=twin.backward, saved_for=twin.saved_for)
+        for name in ("forward", "backward", "last_backward", "saved_for"):
+            setattr(self, name, getattr(twin, name))
         return twin.accepts(*arrays, **attrs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -20,6 +21,9 @@ class Op:
     broadcasts = False  # inputs are broadcast against each other; the engine sums their gradients back
     may_alias = False  # the output may be a view of the first input
     saved_for: tuple[tuple[int, ...], ...] | None = None  # for each saved value, the inputs whose gradients use it
+
+    # As backward, but called once what was saved is needed no more: it may write into what nobody else holds.
+    last_backward: Callable[[Any, tuple[Any, ...], Any], Any] | None = None
 
     @staticmethod
     def forward(xp: Any, *arrays: Any, **attrs: Any) -> tuple[Any, tuple[Any, ...]]:

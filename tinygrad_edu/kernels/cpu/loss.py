@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
-from numba import prange
+from numba import njit, prange
 
 from ...ops import loss as ops
 from .arithmetic import exp, f32, maximum, minus
-from .compiling import kernel
+from .compiling import FASTMATH, kernel
 from .twin import Twin, fits
 
 _WIDTH = 1024  # columns whose exponentials are added up at a time: sums of sums have fewer roundings
@@ -32,21 +33,48 @@ def _cross_entropy(x, target, ignored, y, peak, total):
         peak[i], total[i] = top, sums
 
 
-@kernel("void(float32[:, ::1], int64[::1], int64, float32[::1], float32[::1], float32[::1], float32[:, ::1])")
-def _cross_entropy_backward(x, target, ignored, peak, total, gy, gx):
-    """gx may be x itself."""
+@njit(fastmath=FASTMATH, error_model="numpy")
+def _scaled_exponentials(row, top, share, out):
+    for j in range(row.size):
+        out[j] = exp(row[j] - top) * share
+
+
+@kernel("void(float32[:, ::1], int64[::1], int64, float32[::1], float32[::1], float32[::1], float32[:, ::1], boolean)")
+def _cross_entropy_backward(x, target, ignored, peak, total, gy, gx, gx_is_x):
     for i in prange(x.shape[0]):
-        row, out, top = x[i], gx[i], peak[i]
         g = f32(0) if target[i] == ignored else gy[i]
-        share = g / total[i]
-        for j in range(row.size):
-            out[j] = exp(row[j] - top) * share
+        if gx_is_x:  # one name for one array, or the compiler would have to expect the two to overlap
+            _scaled_exponentials(x[i], peak[i], g / total[i], x[i])
+        else:
+            _scaled_exponentials(x[i], peak[i], g / total[i], gx[i])
         if target[i] != ignored:
-            out[target[i]] -= g
+            gx[i, target[i]] -= g
+
+
+def _references(saved: Any) -> tuple[int, int]:
+    """How many references there are to the first saved array, and to the array whose memory it shows, or 0."""
+    return sys.getrefcount(saved[0]), 0 if saved[0].base is None else sys.getrefcount(saved[0].base)
+
+
+_ALONE = _references((np.empty(1).reshape(1, 1),)) if getattr(sys, "_is_gil_enabled", lambda: True)() else None
+
+
+def _holds_alone(saved: Any) -> bool:
+    """Whether the first saved array can be reached through this tuple only, so that its memory may be used anew.
+
+    Whoever could still look at it (a tensor, a view, another node) holds a reference, and Python counts them.
+    """
+    if _ALONE is None:  # the counts of free-threaded Python are spread over threads
+        return False
+    of_array, of_base = _references(saved)
+    memory = saved[0] if saved[0].base is None else saved[0].base
+    owns = type(memory) is np.ndarray and memory.flags.owndata and memory.flags.writeable
+    return owns and of_array == _ALONE[0] and of_base in (0, _ALONE[1])
 
 
 class CrossEntropy(Twin):
-    """Saves the logits as they are and two numbers for each row."""
+    """Saves the logits as they are, and two numbers for each row. The gradient takes their place in memory if it can:
+    with a large vocabulary they are the largest array of a model."""
 
     op = ops.CrossEntropy
 
@@ -63,7 +91,15 @@ class CrossEntropy(Twin):
 
     @staticmethod
     def backward(xp: Any, saved: Any, gy: Any) -> Any:
-        x, target, ignore_index, peak, total = saved
-        gx = np.empty_like(x)
-        _cross_entropy_backward(x, target, ignore_index, peak, total, np.ascontiguousarray(gy), gx)
-        return gx, None, None
+        return _gradient(saved, gy, in_place=False)
+
+    @staticmethod
+    def last_backward(xp: Any, saved: Any, gy: Any) -> Any:
+        return _gradient(saved, gy, _holds_alone(saved))
+
+
+def _gradient(saved: Any, gy: Any, in_place: bool) -> Any:
+    x, target, ignored, peak, total = saved
+    gx = x if in_place else np.empty_like(x)
+    _cross_entropy_backward(x, target, ignored, peak, total, np.ascontiguousarray(gy), gx, in_place)
+    return gx, None, None

@@ -68,13 +68,13 @@ class _OverLastAxis(Twin):
         return axis in (x.ndim - 1, (x.ndim - 1,)) and fits(x)
 
     @classmethod
-    def forward(cls, xp: Any, x: Any, *, axis: Any) -> Any:  # type: ignore[override]
+    def forward(cls, xp: Any, x: Any, *, axis: Any) -> Any:
         y = np.empty_like(x)
         _softmax(rows(x), cls.in_logarithms, rows(y))
         return y, (y,)
 
     @classmethod
-    def backward(cls, xp: Any, saved: Any, gy: Any) -> Any:  # type: ignore[override]
+    def backward(cls, xp: Any, saved: Any, gy: Any) -> Any:
         (y,) = saved
         gx = np.empty_like(y)
         _softmax_backward(rows(y), cls.in_logarithms, rows(np.ascontiguousarray(gy)), rows(gx))
