@@ -86,7 +86,7 @@ class Writer:
         self._say = say
         self._memory = np.empty(0, np.uint8)  # where the copies go
         self._too_large = False
-        self._thread: threading.Thread | None = None
+        self._done: threading.Event | None = None  # of what the thread is at
         self._error: BaseException | None = None
 
     def prepare(self, model: GPT, optimizer: Any) -> None:
@@ -139,12 +139,10 @@ class Writer:
 
     def join(self) -> None:
         """Wait until nothing is being written. What is interrupted here is not waited for again."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join(1.0)
-            if thread.is_alive():
-                self._say("waiting until the checkpoint is written ...")
-                thread.join()
+        done, self._done = self._done, None
+        if done is not None and not done.wait(1.0):
+            self._say("waiting until the checkpoint is written ...")
+            done.wait()
 
     def __enter__(self) -> Writer:
         return self
@@ -176,11 +174,11 @@ class Writer:
         return False
 
     def _start(self, work: Callable[[], object], what: str = "") -> None:
-        before = self._thread
+        before, done = self._done, threading.Event()
 
         def run() -> None:
             if before is not None:
-                before.join()
+                before.wait()
             try:
                 work()
             except OSError as error:
@@ -189,10 +187,12 @@ class Writer:
                 self._error = said
             except BaseException as error:
                 self._error = error
+            finally:
+                done.set()
 
         # A daemon, for a program that is told to stop at once; whoever cares has waited.
-        self._thread = threading.Thread(target=run, name="checkpoint writer", daemon=True)
-        self._thread.start()
+        self._done = done
+        threading.Thread(target=run, name="checkpoint writer", daemon=True).start()
 
 
 def free_memory() -> int | None:
