@@ -6,11 +6,11 @@ import sys
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from ...ops import loss as ops
 from .arithmetic import exp, f32, maximum, minus
-from .compiling import FASTMATH, kernel
+from .compiling import kernel
 from .twin import Twin, fits
 
 _WIDTH = 1024  # columns whose exponentials are added up at a time: sums of sums have fewer roundings
@@ -33,22 +33,19 @@ def _cross_entropy(x, target, ignored, y, peak, total):
         peak[i], total[i] = top, sums
 
 
-@njit(fastmath=FASTMATH, error_model="numpy")
-def _scaled_exponentials(row, top, share, out):
-    for j in range(row.size):
-        out[j] = exp(row[j] - top) * share
-
-
 @kernel("void(float32[:, ::1], int64[::1], int64, float32[::1], float32[::1], float32[::1], float32[:, ::1], boolean)")
 def _cross_entropy_backward(x, target, ignored, peak, total, gy, gx, gx_is_x):
     for i in prange(x.shape[0]):
         g = f32(0) if target[i] == ignored else gy[i]
-        if gx_is_x:  # one name for one array, or the compiler would have to expect the two to overlap
-            _scaled_exponentials(x[i], peak[i], g / total[i], x[i])
+        row, out, top, share = x[i], gx[i], peak[i], g / total[i]
+        if gx_is_x:  # with two names for one array the loop would not become vector instructions
+            for j in range(row.size):
+                row[j] = exp(row[j] - top) * share
         else:
-            _scaled_exponentials(x[i], peak[i], g / total[i], gx[i])
+            for j in range(row.size):
+                out[j] = exp(row[j] - top) * share
         if target[i] != ignored:
-            gx[i, target[i]] -= g
+            out[target[i]] -= g
 
 
 def _references(saved: Any) -> tuple[int, int]:
