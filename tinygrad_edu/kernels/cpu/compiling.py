@@ -82,7 +82,11 @@ class Kernel:
 
 
 def kernel(signature: str) -> Callable[[Callable[..., Any]], Kernel]:
-    """Decorator: make a function a kernel. Its loops over `prange` are shared out among the threads."""
+    """Decorator: make a function a kernel. Its loops over `prange` are shared out among the threads.
+
+    Unpack at most three values in one assignment: of longer ones Numba makes a tuple, forgets that `row` in it is a
+    part of `x`, and may drop what is written into it.
+    """
     return lambda function: Kernel(function, signature)
 
 

@@ -37,7 +37,8 @@ def _cross_entropy(x, target, ignored, y, peak, total):
 def _cross_entropy_backward(x, target, ignored, peak, total, gy, gx, gx_is_x):
     for i in prange(x.shape[0]):
         g = f32(0) if target[i] == ignored else gy[i]
-        row, out, top, share = x[i], gx[i], peak[i], g / total[i]
+        row, out = x[i], gx[i]
+        top, share = peak[i], g / total[i]
         if gx_is_x:  # with two names for one array the loop would not become vector instructions
             for j in range(row.size):
                 row[j] = exp(row[j] - top) * share

@@ -24,7 +24,8 @@ def _normalise(x, weight, bias, eps, centred, y, mean, rstd):
     """Layer norm; not centred: the mean counts as 0."""
     share = f32(1) / f32(x.shape[1])
     for i in prange(x.shape[0]):
-        row, out, centre, squares = x[i], y[i], f32(0), f32(0)
+        row, out = x[i], y[i]
+        centre, squares = f32(0), f32(0)
         if centred:
             for j in range(row.size):
                 centre += row[j]
@@ -49,7 +50,8 @@ def _normalise_backward(x, mean, rstd, weight, centred, gy, gx, parts):
         for j in range(gweight.size):
             gweight[j] = gbias[j] = f32(0)
         for i in range(part * _HEIGHT, min((part + 1) * _HEIGHT, x.shape[0])):
-            row, g, out, centre, r = x[i], gy[i], gx[i], mean[i], rstd[i]
+            row, g, out = x[i], gy[i], gx[i]
+            centre, r = mean[i], rstd[i]
             from_mean, from_var = f32(0), f32(0)
             for j in range(row.size):
                 xhat = (row[j] - centre) * r

@@ -42,7 +42,8 @@ def _softmax(x, in_logarithms, y):
 @kernel("void(float32[:, ::1], boolean, float32[:, ::1], float32[:, ::1])")
 def _softmax_backward(y, in_logarithms, gy, gx):
     for i in prange(y.shape[0]):
-        row, g, out, total = y[i], gy[i], gx[i], f32(0)
+        row, g, out = y[i], gy[i], gx[i]
+        total = f32(0)
         for left in range(0, row.size, _WIDTH):
             part, g_part, part_total = row[left : left + _WIDTH], g[left : left + _WIDTH], f32(0)
             if in_logarithms:
