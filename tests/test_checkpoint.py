@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import shutil
@@ -51,6 +52,12 @@ def write(folder: Path, step: int, config: TrainConfig = CONFIG) -> GPT:
     given = contents(step, config)
     checkpoint.save(folder, **given)
     return given["model"]
+
+
+@functools.cache
+def small(step: int) -> dict[str, Any]:
+    """Such contents for the tests that write many; nothing is computed then, least of all in a forked process."""
+    return contents(step, SMALL)
 
 
 def same(a: GPT, b: GPT) -> bool:
@@ -115,21 +122,22 @@ def full() -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def attempt(folder: Path, step: int, at: int, kind: str, write: Callable[[Path, int, TrainConfig], Any]) -> None:
+def attempt(folder: Path, step: int, at: int, kind: str, write: Callable[[Path, dict[str, Any]], None]) -> None:
     """Write a checkpoint, and fail at the at-th call."""
+    given = small(step)
 
     if kind == "full disk":
         with pytest.MonkeyPatch.context() as patch:
             failing(patch, at, full)
             try:
-                write(folder, step, SMALL)
+                write(folder, given)
             except OSError as error:
                 assert error.errno == errno.ENOSPC
         return
     child = os.fork()
     if child == 0:  # dies without cleaning up, as by kill -9 or a power cut
         failing(pytest.MonkeyPatch(), at, lambda: os._exit(9))
-        write(folder, step, SMALL)
+        write(folder, given)
         os._exit(0)
     os.waitpid(child, 0)
 
@@ -137,25 +145,25 @@ def attempt(folder: Path, step: int, at: int, kind: str, write: Callable[[Path, 
 @pytest.mark.parametrize("kind", ["full disk", "killed"])
 def test_a_crash_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path, kind: str) -> None:
     """A crash at every moment; and one at every moment after a crash between the two renames."""
-    write(tmp_path / "counted", 1, SMALL)
+    checkpoint.save(tmp_path / "counted", **small(1))
     with pytest.MonkeyPatch.context() as patch:
         made = failing(patch, -1, lambda: None)
-        write(tmp_path / "counted", 2, SMALL)
+        checkpoint.save(tmp_path / "counted", **small(2))
     moments, between = range(1, len(made) + 3), len(made) - made[::-1].index("rename")
     assert made[between - 2 : between] == ["rename", "rename"] and len(made) > 15
 
     found_steps = set()
     for i, crashes in enumerate([[at] for at in moments] + [[between, at] for at in moments]):
         folder = tmp_path / str(i) / "latest"
-        write(folder, 1, SMALL)
+        checkpoint.save(folder, **small(1))
         for step, at in enumerate(crashes, start=2):
-            attempt(folder, step, at, kind, write)
+            attempt(folder, step, at, kind, lambda folder, given: checkpoint.save(folder, **given))
             found = checkpoint.load(folder.parent)
             assert found.state == {"note": found.step}
             found.optimizer_state()
             found_steps.add(found.step)
-        last = write(folder, 4, SMALL)
-        assert same(checkpoint.load(folder.parent).model, last)
+        checkpoint.save(folder, **small(4))
+        assert same(checkpoint.load(folder.parent).model, small(4)["model"])
         assert [path.name for path in folder.parent.iterdir()] == ["latest"]
     assert found_steps == {1, 2, 3}  # some attempts failed and some went through
 
@@ -163,19 +171,19 @@ def test_a_crash_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path, kind: s
 # ---- in the background ----------------------------------------------------------------------------------------------
 
 
-def write_both(folder: Path, step: int, config: TrainConfig = CONFIG) -> None:
+def write_both(folder: Path, given: dict[str, Any]) -> None:
     """The same checkpoint under two names, written in the background."""
     with Writer() as writer:
-        writer.save(folder / "best", folder / "latest", **contents(step, config))
+        writer.save(folder / "best", folder / "latest", **given)
 
 
 @pytest.mark.parametrize("kind", ["full disk", "killed"])
 def test_a_crash_while_writing_in_the_background_leaves_whole_checkpoints(tmp_path: Path, kind: str) -> None:
     for name in ("before", "counted"):
-        write_both(tmp_path / name, 1, SMALL)
+        write_both(tmp_path / name, small(1))
     with pytest.MonkeyPatch.context() as patch:
         made = failing(patch, -1, lambda: None)
-        write_both(tmp_path / "counted", 2, SMALL)
+        write_both(tmp_path / "counted", small(2))
     found_steps = set()
     for at in range(1, len(made) + 2):
         folder = tmp_path / str(at)
@@ -186,7 +194,7 @@ def test_a_crash_while_writing_in_the_background_leaves_whole_checkpoints(tmp_pa
             assert one.state == {"note": one.step}
             one.optimizer_state()
         found_steps.add(tuple(one.step for one in found))
-        write_both(folder, 3, SMALL)
+        write_both(folder, small(3))
         assert sorted(path.name for path in folder.iterdir()) == ["best", "latest"]
         assert [checkpoint.load(folder, name).step for name in ("best", "latest")] == [3, 3]
     assert {(1, 1), (2, 1), (2, 2)} == found_steps
@@ -237,9 +245,9 @@ def test_one_is_written_at_a_time_and_none_is_left_out(tmp_path: Path, monkeypat
     monkeypatch.setattr(checkpoint, "_write", write)
     with Writer() as writer:
         for step in range(1, 5):
-            writer.save(tmp_path / "latest", **contents(step, SMALL))
+            writer.save(tmp_path / "latest", **small(step))
             assert done == list(range(1, step)) or done == list(range(1, step + 1))
-        writer.prepare(contents(5)["model"], contents(5)["optimizer"])
+        writer.prepare(small(4)["model"], small(4)["optimizer"])
     assert done == [1, 2, 3, 4]
     assert checkpoint.load(tmp_path).step == 4
 
@@ -270,13 +278,13 @@ def test_the_memory_of_the_copy_is_taken_once(tmp_path: Path, monkeypatch: pytes
 def test_the_same_checkpoint_twice_is_on_the_disk_once_if_it_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_both(tmp_path / "linked", 1)
+    write_both(tmp_path / "linked", small(1))
 
     def refuse(source: Path, target: Path) -> None:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(os, "link", refuse)
-    write_both(tmp_path / "apart", 1)
+    write_both(tmp_path / "apart", small(1))
     for name in FILES:
         one, other = (tmp_path / "linked" / which / name for which in ("best", "latest"))
         apart = [tmp_path / "apart" / which / name for which in ("best", "latest")]
@@ -287,7 +295,7 @@ def test_the_same_checkpoint_twice_is_on_the_disk_once_if_it_can_be(
 def test_an_error_of_the_writer_is_raised_once_and_names_the_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = contents(8, SMALL)
+    given = small(8)
     message = "No space left on device: .*is whole .the checkpoint of step 8, written in the background."
     with Writer() as writer, monkeypatch.context() as patch:
         writer.save(tmp_path, **given)
@@ -316,7 +324,7 @@ def test_an_error_of_the_writer_is_raised_once_and_names_the_step(
 def test_without_memory_for_a_copy_save_writes_before_it_returns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    given = contents(1, SMALL)
+    given = small(1)
     said: list[str] = []
 
     def none(*args: Any, **kwargs: Any) -> Any:
