@@ -18,6 +18,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from .memory import joined
+from .memory import owner as owner
 from .modes import state, tell
 
 _PACKAGE = str(Path(__file__).parents[1])
@@ -37,14 +39,6 @@ class Version:
         """Count a change made through this array."""
         self.count += 1
         self.owner = id(owner(array))
-
-
-def owner(array: Any) -> Any:
-    """The array that owns the memory of this one, or stands nearest to what does (a file, a buffer)."""
-    base = array.base
-    while hasattr(base, "base"):
-        array, base = base, base.base
-    return array
 
 
 class Node:
@@ -269,12 +263,12 @@ class _Pending:
 
     def add(self, node: Node | Leaf, g: Any, fresh: bool) -> None:
         """Add a gradient to a node's sum; a fresh one is an array that nobody else holds."""
-        if isinstance(g, Part):
-            self._add_part(node, g)
-        elif node not in self.sums:
+        if node not in self.sums:
             self.sums[node] = g
             if fresh:
                 self.owned.add(node)
+        elif isinstance(g, Part) or isinstance(self.sums[node], Part):
+            self._add_part(node, g)
         elif node in self.owned and g.shape:
             self.sums[node] += g
         else:
@@ -282,17 +276,30 @@ class _Pending:
             if not self.recorded:
                 self.owned.add(node)
 
-    def _add_part(self, node: Node | Leaf, g: Part) -> None:
-        if node not in self.sums:
-            self.sums[node] = node.xp.zeros(g.shape, g.dtype)
+    def _add_part(self, node: Node | Leaf, g: Any) -> None:
+        """Add to a sum where either is a Part."""
+        held = self.sums[node]
+        if isinstance(held, Part):
+            both = joined(held, g, node.xp) if isinstance(g, Part) else None
+            if both is not None:
+                self.sums[node] = both
+                return
+            held = whole(held, node.xp)
         elif node not in self.owned or not g.shape:  # arithmetic on 0-d arrays gives NumPy scalars
-            self.sums[node] = node.xp.array(self.sums[node])
-        g.add_to(self.sums[node])
+            held = node.xp.array(held)
+        if isinstance(g, Part):
+            g.add_to(held)
+        else:
+            held += g
+        self.sums[node] = held
         self.owned.add(node)
 
     def take(self, node: Node | Leaf) -> tuple[Any, bool]:
         """The sum of a node that all gradients have reached, and whether the engine owns it."""
         gy = self.sums.pop(node)
+        if isinstance(gy, Part):
+            gy = whole(gy, node.xp)
+            self.owned.add(node)
         if not self.recorded and not gy.shape and gy.dtype is not None:
             gy = node.xp.asarray(gy)
         return gy, node in self.owned
