@@ -55,7 +55,7 @@ SHAPES = {
     "laptop": Shape(GPTConfig(64, 65, 4, 4, 128, bias=False), 12, 64, 60, 5, 8, 1.35, 0.65),
     "full": Shape(GPTConfig(256, 65, 6, 6, 384, bias=False), 8, 256, 20, 3, 8, 1.20, 0.83),
     "gpt2": Shape(GPT2, 4, 64, 20, 3, 3, 1.25, 0.88),
-    "gpt2-long": Shape(GPT2, 1, 1024, 20, 2, 2, 1.15),
+    "gpt2-long": Shape(GPT2, 1, 1024, 20, 2, 3, 1.15),
 }
 MEMORY_BAR = 0.75  # our peak memory over that of PyTorch eager
 LEARNING_RATE, BETAS, WEIGHT_DECAY = 1e-3, (0.9, 0.99), 0.1
