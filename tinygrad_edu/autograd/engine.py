@@ -354,8 +354,7 @@ def run_backward(
         else:
             gradients = recorder.gradients(node, gy, wanted)
         if observed and node.op.observed:
-            gradients = [whole(g, node.xp) for g in gradients]
-            tell("propagated", node, _plain(gy), [_plain(g) for g in gradients])
+            tell("propagated", node, _plain(gy), [_plain(whole(g, node.xp)) for g in gradients])
         for parent, g in zip(node.parents, gradients, strict=True):
             if g is not None and parent is not None:
                 pending.add(parent, g, fresh=recorder is None and _is_fresh(g, gy, gradients, node.saved))
