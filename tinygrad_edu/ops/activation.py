@@ -203,7 +203,7 @@ def _normal_distribution(xp, x):
         return xp.apply(Erfc, x * -math.sqrt(0.5)) * 0.5
     v = x.astype("float32") if x.dtype == "float16" else x
     beyond = xp.exp(v * v * -0.5) * erfcx(xp.abs(v) * math.sqrt(0.5)) * 0.5  # Phi(-|x|)
-    return ((v >= 0) - xp.copysign(beyond, v)).astype(x.dtype, copy=False)  # 1 - beyond, or beyond if x < 0
+    return xp.where(v < 0, beyond, 1 - beyond).astype(x.dtype, copy=False)
 
 
 class GeluTanh(Op):

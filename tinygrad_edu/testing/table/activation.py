@@ -17,7 +17,7 @@ def _of(*settings: dict[str, Any], integers: bool = False) -> Callable[[Rng], li
     """Samples of an activation with its defaults and with each of these settings; also at zero and far from it."""
 
     def samples(rng: Rng) -> list[Sample]:
-        far = np.array([0.0, 1.0, -1.0, 6.0, 20.0, -20.0, 89.0, -89.0, 120.0, -120.0])
+        far = np.array([0.0, -0.0, 1.0, -1.0, 6.0, 20.0, -20.0, 89.0, -89.0, 120.0, -120.0])
         found = [Sample(x) for x in layouts(lambda shape: np.asarray(rng.standard_normal(shape) * 3))]
         edges = np.array([-3.0, 3.0, -0.5, 0.5, 2.0, -2.0])  # where the pieces of a function meet
         found += [
