@@ -22,6 +22,10 @@ from ..ops.op import Op
 _CPU = {
     "linear": ("linear", "Linear"),
     "gelu_tanh": ("activation", "GeluTanh"),
+    "gelu": ("activation", "Gelu"),
+    "sigmoid": ("activation", "Sigmoid"),
+    "silu": ("activation", "Silu"),
+    "tanh": ("activation", "Tanh"),
     "layer_norm": ("normalization", "LayerNorm"),
     "rms_norm": ("normalization", "RmsNorm"),
     "cross_entropy": ("loss", "CrossEntropy"),

@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
-from numba import prange
+from numba import njit, prange
 
 from ...ops import activation as ops
+from ...ops.erf import _FAR
 from .arithmetic import exp, f32
-from .compiling import kernel
+from .compiling import Kernel, kernel
 from .twin import Twin, fits
+
+_FORWARD, _BACKWARD = "void(float32[::1], float32[::1])", "void(float32[::1], float32[::1], float32[::1])"
+
+
+class _Activation(Twin):
+    """Saves x alone, as computing an exponential again costs less than a second array; or y alone."""
+
+    compute: Kernel  # of x and y
+    differentiate: Kernel  # of what is saved, gy and gx
+    saves_y = False
+
+    @staticmethod
+    def accepts(x: Any) -> bool:
+        return fits(x)
+
+    @classmethod
+    def forward(cls, xp: Any, x: Any) -> Any:
+        y = np.empty_like(x)
+        cls.compute(x.reshape(-1), y.reshape(-1))
+        return y, (y if cls.saves_y else x,)
+
+    @classmethod
+    def backward(cls, xp: Any, saved: Any, gy: Any) -> Any:
+        gx = np.empty(gy.shape, np.float32)
+        cls.differentiate(saved[0].reshape(-1), np.ascontiguousarray(gy).reshape(-1), gx.reshape(-1))
+        return gx
+
 
 _A, _B, _3B = f32(ops.GeluTanh.a), f32(ops.GeluTanh.b), f32(3 * ops.GeluTanh.b)
 
 
-@kernel("void(float32[::1], float32[::1])")
+@kernel(_FORWARD)
 def _gelu_tanh(x, y):
     for i in prange(x.size):
         y[i] = x[i] / (f32(1) + exp(-(x[i] * (_A + _B * x[i] * x[i]))))
 
 
-@kernel("void(float32[::1], float32[::1], float32[::1])")
+@kernel(_BACKWARD)
 def _gelu_tanh_backward(x, gy, gx):
     for i in prange(x.size):
         square = x[i] * x[i]
@@ -29,24 +58,86 @@ def _gelu_tanh_backward(x, gy, gx):
         gx[i] = ((square * _3B + _A) * x[i] * (f32(1) - s) + f32(1)) * s * gy[i]
 
 
-class GeluTanh(Twin):
-    """Saves x alone: a second exponential costs less than a second array."""
+class GeluTanh(_Activation):
+    op, compute, differentiate = ops.GeluTanh, _gelu_tanh, _gelu_tanh_backward
 
-    op = ops.GeluTanh
 
-    @staticmethod
-    def accepts(x: Any) -> bool:
-        return fits(x)
+_F = tuple(map(f32, _FAR["float32"]))
+_SQRT_HALF, _DENSITY_0 = f32(math.sqrt(0.5)), f32(1 / math.sqrt(2 * math.pi))
+_FAR_OUT = f32(100)  # where e^(-x^2 / 2) is 0, and infinity would give inf / inf
 
-    @staticmethod
-    def forward(xp: Any, x: Any) -> Any:
-        y = np.empty_like(x)
-        _gelu_tanh(x.reshape(-1), y.reshape(-1))
-        return y, (x,)
 
-    @staticmethod
-    def backward(xp: Any, saved: Any, gy: Any) -> Any:
-        (x,) = saved
-        gx = np.empty_like(x)
-        _gelu_tanh_backward(x.reshape(-1), np.ascontiguousarray(gy).reshape(-1), gx.reshape(-1))
-        return gx
+@njit("UniTuple(float32, 2)(float32)", error_model="numpy")
+def _normal(x):
+    """The normal distribution function of x, and e^(-x^2 / 2). See ops/erf.py for the polynomial."""
+    e = exp(f32(-0.5) * x * x)
+    a = min(abs(x), _FAR_OUT) * _SQRT_HALF
+    t = f32(1) - f32(6) / (a + f32(3))
+    p = ((((_F[11] * t + _F[10]) * t + _F[9]) * t + _F[8]) * t + _F[7]) * t + _F[6]
+    p = (((((p * t + _F[5]) * t + _F[4]) * t + _F[3]) * t + _F[2]) * t + _F[1]) * t + _F[0]
+    beyond = f32(0.5) * e * p / (f32(1) + f32(2) * a)
+    return (beyond if x < f32(0) else f32(1) - beyond), e
+
+
+@kernel(_FORWARD)
+def _gelu(x, y):
+    for i in prange(x.size):
+        phi, e = _normal(x[i])
+        y[i] = x[i] * phi
+
+
+@kernel(_BACKWARD)
+def _gelu_backward(x, gy, gx):
+    for i in prange(x.size):
+        phi, e = _normal(x[i])
+        gx[i] = gy[i] * (phi + x[i] * (e * _DENSITY_0))
+
+
+class Gelu(_Activation):
+    op, compute, differentiate = ops.Gelu, _gelu, _gelu_backward
+
+
+@kernel(_FORWARD)
+def _sigmoid(x, y):
+    for i in prange(x.size):
+        y[i] = f32(1) / (f32(1) + exp(-x[i]))
+
+
+@kernel(_BACKWARD)
+def _sigmoid_backward(y, gy, gx):
+    for i in prange(y.size):
+        gx[i] = gy[i] * (y[i] * (f32(1) - y[i]))
+
+
+class Sigmoid(_Activation):
+    op, compute, differentiate, saves_y = ops.Sigmoid, _sigmoid, _sigmoid_backward, True
+
+
+@kernel(_FORWARD)
+def _silu(x, y):
+    for i in prange(x.size):
+        y[i] = x[i] / (f32(1) + exp(-x[i]))
+
+
+@kernel(_BACKWARD)
+def _silu_backward(x, gy, gx):
+    for i in prange(x.size):
+        s = f32(1) / (f32(1) + exp(-x[i]))
+        gx[i] = gy[i] * (s + x[i] * s * (f32(1) - s))
+
+
+class Silu(_Activation):
+    op, compute, differentiate = ops.Silu, _silu, _silu_backward
+
+
+@kernel(_BACKWARD)
+def _tanh_backward(y, gy, gx):
+    for i in prange(y.size):
+        gx[i] = gy[i] * (f32(1) - y[i] * y[i])
+
+
+class Tanh(_Activation):
+    """Forward is NumPy's, which is fast."""
+
+    op, differentiate = ops.Tanh, _tanh_backward
+    forward = ops.Tanh.forward
