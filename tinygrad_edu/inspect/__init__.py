@@ -6,6 +6,12 @@ with inspect.trace() as t:
 print(t.summary())
 """
 
+from .explain import Explanation as Explanation
+from .explain import explain as explain
+from .health import Health as Health
+from .health import health as health
+from .receipt import Receipt as Receipt
+from .receipt import receipt as receipt
 from .record import BackwardRecord as BackwardRecord
 from .record import CallRecord as CallRecord
 from .record import GradientRecord as GradientRecord
