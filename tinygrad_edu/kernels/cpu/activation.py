@@ -12,7 +12,7 @@ from ...ops import activation as ops
 from ...ops.erf import _FAR
 from .arithmetic import exp, f32
 from .compiling import Kernel, kernel
-from .twin import Twin, fits
+from .twin import Twin, fits, plain
 
 _FORWARD, _BACKWARD = "void(float32[::1], float32[::1])", "void(float32[::1], float32[::1], float32[::1])"
 
@@ -37,7 +37,7 @@ class _Activation(Twin):
     @classmethod
     def backward(cls, xp: Any, saved: Any, gy: Any) -> Any:
         gx = np.empty(gy.shape, np.float32)
-        cls.differentiate(saved[0].reshape(-1), np.ascontiguousarray(gy).reshape(-1), gx.reshape(-1))
+        cls.differentiate(saved[0].reshape(-1), plain(gy).reshape(-1), gx.reshape(-1))
         return gx
 
 

@@ -19,7 +19,7 @@ from . import threads
 from .arithmetic import exp, f32
 from .blas import BLAS, PLAIN, TRANSPOSED, call_get, call_set, sgemm
 from .compiling import FASTMATH, kernel
-from .twin import Twin
+from .twin import Twin, plain
 
 _QUERIES, _KEYS = 32, 256
 _part = njit(fastmath=FASTMATH, error_model="numpy")  # of a kernel: compiled with it
@@ -229,7 +229,7 @@ class Attention(Twin):
     @staticmethod
     def backward(xp: Any, saved: Any, gy: Any) -> Any:
         q, k, v, keep, y, stats, scale, is_causal = saved
-        gy = np.ascontiguousarray(_heads_first(gy))  # no copy where the heads were joined
+        gy = plain(_heads_first(gy))  # no copy where the heads were joined
         gq, gk, gv = _empty_gradients(q, k, v)
         assert BLAS is not None  # as accepted
         _attend_backward(*BLAS, q, k, v, keep, scale, is_causal, y, stats, gy, gq, gk, gv)

@@ -99,7 +99,9 @@ def _multiply(function, get_threads, set_threads, a, b, bias, y, n_rows, n_colum
     """y = a b + bias in n_rows * n_columns blocks, each by one thread; an empty bias is none."""
     f32 = np.float32
     n, m, k = y.shape[0], y.shape[1], a.shape[1]
-    a_is_plain, b_is_plain = a.strides[1] == 4, b.strides[1] == 4
+    # An axis of size 1 may have any stride, so the other one is looked at too.
+    a_is_plain = a.strides[1] == 4 and a.strides[0] >= 4 * k
+    b_is_plain = b.strides[1] == 4 and b.strides[0] >= 4 * m
     trans_a, trans_b = (PLAIN if a_is_plain else TRANSPOSED), (PLAIN if b_is_plain else TRANSPOSED)
     lda, ldb = a.strides[0 if a_is_plain else 1] // 4, b.strides[0 if b_is_plain else 1] // 4
     beta = f32(0) if bias.size == 0 else f32(1)

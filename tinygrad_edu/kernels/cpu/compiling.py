@@ -1,41 +1,72 @@
 """How the CPU's kernels are compiled: by Numba, once for each machine, and kept in a folder between runs.
 
-A kernel is an ordinary Python function with loops; `kernel` marks it, and its first call compiles it. The folder's
-name holds a hash of the kernels' sources, so that a changed file never meets old machine code; Numba itself compiles
-anew for another CPU or another version of Numba.
+A kernel is an ordinary Python function with loops; `kernel` marks it, and its first call loads it from the folder. If
+it is not there, another process compiles it into the folder first. For Numba's code differs in the last bits of sums
+between the process that compiled it and those that load it later, and a program's results must not depend on which it
+is. Besides, several processes compile faster than one.
+
+The folder's name holds a hash of the kernels' sources and of all that their machine code depends on.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import hashlib
 import importlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding
 import numba
 
 HERE = Path(__file__).parent
 # All that lets sums be reordered and joined with products. Not "nnan" and "ninf": NaN and infinity stay what they are.
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
+# What a training step of a GPT uses, in the order of use: (module, kernel).
+OF_A_STEP = (
+    ("normalization", "_normalise"),
+    ("blas", "_multiply"),
+    ("attention", "_attend"),
+    ("activation", "_gelu_tanh"),
+    ("loss", "_cross_entropy"),
+    ("loss", "_cross_entropy_backward"),
+    ("normalization", "_normalise_backward"),
+    ("linear", "_sum_rows"),
+    ("activation", "_gelu_tanh_backward"),
+    ("attention", "_attend_backward"),
+    ("embedding", "_add_rows"),
+    ("update", "_square_sums"),
+    ("update", "_scale"),
+    ("update", "_adam"),
+)
+_workers: list[subprocess.Popen[bytes]] = []  # the processes that compile for this one
+
+
+def _fingerprint() -> str:
+    """A hash of the sources, of Numba and of the processor."""
+    made_of = [path.read_text("utf-8") for path in sorted(HERE.glob("*.py"))]
+    made_of += [numba.__version__, llvmlite.__version__, platform.python_version()]
+    made_of += [llvmlite.binding.get_host_cpu_name(), llvmlite.binding.get_host_cpu_features().flatten()]
+    return hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:16]
 
 
 @functools.cache
 def cache_folder() -> Path | None:
     """Where compiled kernels are kept: beside the sources, else in the user's cache; None if neither can be written."""
-    sources = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(HERE.glob("*.py")))).hexdigest()[:16]
+    fingerprint = _fingerprint()
     user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tinygrad_edu"
     named = os.environ.get("NUMBA_CACHE_DIR")
     for parent in [Path(named)] if named else [HERE / "__pycache__", user]:
-        folder = parent / f"kernels-{sources}"
+        folder = parent / f"kernels-{fingerprint}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
@@ -43,10 +74,13 @@ def cache_folder() -> Path | None:
         except OSError:
             continue
         for old in parent.glob("kernels-*"):
-            if old != folder:
-                shutil.rmtree(old, ignore_errors=True)  # of sources that are no more
+            if old != folder and time.time() - old.stat().st_mtime > _OLD:
+                shutil.rmtree(old, ignore_errors=True)
         return folder
     return None
+
+
+_OLD = 30 * 24 * 3600  # seconds after which a folder of other sources, or another machine, is deleted
 
 
 @contextlib.contextmanager
@@ -60,19 +94,35 @@ def _numba_writes_to(folder: Path | None) -> Iterator[None]:
 
 
 class Kernel:
-    """A function that is compiled for one explicit signature when it is first called, or taken from the folder."""
+    """A function for one explicit signature, loaded or compiled when it is first called."""
 
     def __init__(self, function: Callable[..., Any], signature: str) -> None:
         self.function, self.signature = function, signature
+        self.module, self.name = function.__module__.rpartition(".")[2], function.__name__
         self.compiled: Any = None
 
     def __call__(self, *args: Any) -> Any:
         if self.compiled is None:
-            self.compile()
+            self.load()
         return self.compiled(*args)
 
+    def load(self) -> None:
+        """Take the machine code from the folder; have it compiled into it first if need be."""
+        folder = cache_folder()
+        if folder is not None:
+            while not self.is_in(folder) and any(worker.poll() is None for worker in _workers):
+                time.sleep(0.01)
+            if not self.is_in(folder):
+                with contextlib.suppress(OSError, subprocess.SubprocessError):
+                    _started([(self.module, self.name)]).wait()
+        self.compile()
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether the folder holds this kernel."""
+        return any(folder.glob(f"*/{self.module}.{self.name}-*.nbc"))
+
     def compile(self) -> Any:
-        """The compiled function."""
+        """The compiled function; Numba takes it from the folder if it is there, else puts it there."""
         folder = cache_folder()
         with _numba_writes_to(folder):
             self.compiled = numba.njit(
@@ -82,44 +132,36 @@ class Kernel:
 
 
 def kernel(signature: str) -> Callable[[Callable[..., Any]], Kernel]:
-    """Decorator: make a function a kernel. Its loops over `prange` are shared out among the threads.
-
-    Unpack at most three values in one assignment: of longer ones Numba makes a tuple, forgets that `row` in it is a
-    part of `x`, and may drop what is written into it.
-    """
+    """Decorator: make a function a kernel. Its loops over `prange` are shared out among the threads."""
     return lambda function: Kernel(function, signature)
 
 
-# What a training step of a GPT uses, in the order of use: (module, kernel).
-OF_A_STEP = (
-    ("linear", "_sum_rows"),
-)
+def compile_all(names: Iterable[tuple[str, str]]) -> None:
+    """Compile these kernels, (module, name) each, into the folder."""
+    for module, name in names:
+        getattr(importlib.import_module(f"{__package__}.{module}"), name).compile()
+
+
+def _started(names: list[tuple[str, str]]) -> subprocess.Popen[bytes]:
+    """A process that compiles these kernels."""
+    paths = [str(HERE.parents[2]), os.environ.get("PYTHONPATH")]
+    return subprocess.Popen(
+        [sys.executable, "-c", f"from {__name__} import compile_all; compile_all({names!r})"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+    )  # fmt: skip
 
 
 def start() -> None:
-    """On a machine's first use, say that there is something to wait for, and let a second process compile as well.
-
-    It begins at the end of the list while this one begins at its start; what both need is compiled once.
-    """
+    """On a machine's first use, say that there is something to wait for, and let other processes begin to compile."""
     folder = cache_folder()
     if folder is None:
         return
     try:
-        os.close(os.open(folder / "compiling", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.close(os.open(folder / "started", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     except FileExistsError:
         return
     print("tinygrad_edu: compiling kernels for this machine (once, some seconds)", file=sys.stderr, flush=True)
-    if (os.cpu_count() or 1) > 1:
-        paths = [str(HERE.parents[2]), os.environ.get("PYTHONPATH")]
-        helper = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import compile_from_the_end; compile_from_the_end()"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        )  # fmt: skip
-        atexit.register(lambda: (helper.terminate(), helper.wait()))
-
-
-def compile_from_the_end() -> None:
-    """Compile all kernels of a training step, the last first."""
-    for module, name in reversed(OF_A_STEP):
-        getattr(importlib.import_module(f"{__package__}.{module}"), name).compile()
+    count = min(4, os.cpu_count() or 1)
+    with contextlib.suppress(OSError):
+        _workers.extend(_started(list(OF_A_STEP[i::count])) for i in range(count))

@@ -11,7 +11,7 @@ from ...ops import embedding as ops
 from ...ops.indexing import RowsPart
 from .. import SMALLEST, SMALLEST_TABLE
 from .compiling import kernel
-from .twin import Twin, fits, is_plain
+from .twin import Twin, fits, is_plain, plain
 
 _WIDTH = 64
 
@@ -30,7 +30,7 @@ def _add_rows(whole, index, rows):
 class _RowsPart(RowsPart):
     def add_to(self, whole: Any) -> None:
         if is_plain(whole):
-            _add_rows(whole, np.ascontiguousarray(self.index, np.int64), np.ascontiguousarray(self.rows))
+            _add_rows(whole, np.array(self.index, np.int64), plain(self.rows))
         else:
             super().add_to(whole)
 

@@ -11,7 +11,7 @@ from ...ops import linalg as ops
 from ...ops.linalg import rows
 from .blas import product
 from .compiling import kernel
-from .twin import Twin, fits
+from .twin import Twin, fits, plain
 
 _WIDTH, _HEIGHT = 128, 64
 
@@ -57,7 +57,7 @@ class Linear(Twin):
     @staticmethod
     def backward(xp: Any, saved: Any, gy: Any) -> Any:
         r, weight = saved
-        g = np.ascontiguousarray(rows(gy))
+        g = plain(rows(gy))
         return (
             lambda: product(g, weight).reshape(*gy.shape[:-1], weight.shape[1]),
             lambda: product(g.T, r),

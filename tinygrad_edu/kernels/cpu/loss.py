@@ -11,7 +11,7 @@ from numba import prange
 from ...ops import loss as ops
 from .arithmetic import exp, f32, maximum, minus
 from .compiling import kernel
-from .twin import Twin, fits
+from .twin import Twin, fits, plain
 
 _WIDTH = 1024  # columns whose exponentials are added up at a time: sums of sums have fewer roundings
 
@@ -99,5 +99,5 @@ class CrossEntropy(Twin):
 def _gradient(saved: Any, gy: Any, in_place: bool) -> Any:
     x, target, ignored, peak, total = saved
     gx = x if in_place else np.empty_like(x)
-    _cross_entropy_backward(x, target, ignored, peak, total, np.ascontiguousarray(gy), gx, in_place)
+    _cross_entropy_backward(x, target, ignored, peak, total, plain(gy), gx, in_place)
     return gx, None, None

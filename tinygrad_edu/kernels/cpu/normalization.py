@@ -12,7 +12,7 @@ from ...ops import normalization as ops
 from ...ops.linalg import rows
 from .arithmetic import f32, rsqrt
 from .compiling import kernel
-from .twin import Twin, fits
+from .twin import Twin, fits, plain
 
 _HEIGHT = 32  # rows whose shares in the gradients of weight and bias one thread adds up, however many threads there are
 
@@ -87,7 +87,7 @@ def _backward(saved: Any, gy: Any, centred: bool) -> Any:
     def gradients() -> Any:
         r, mean, rstd, weight = saved
         gx, parts = np.empty(gy.shape, np.float32), np.empty((-(-len(r) // _HEIGHT), 2, len(weight)), np.float32)
-        _normalise_backward(r, mean, rstd, weight, centred, rows(np.ascontiguousarray(gy)), rows(gx), parts)
+        _normalise_backward(r, mean, rstd, weight, centred, rows(plain(gy)), rows(gx), parts)
         return gx, parts
 
     return lambda: gradients()[0], lambda: gradients()[1][:, 0].sum(axis=0), lambda: gradients()[1][:, 1].sum(axis=0)

@@ -11,7 +11,7 @@ from ...ops import normalization as ops
 from ...ops.linalg import rows
 from .arithmetic import exp, f32, maximum, minus
 from .compiling import kernel
-from .twin import Twin, fits
+from .twin import Twin, fits, plain
 
 _WIDTH = 1024  # columns that are added up at a time: sums of sums have fewer roundings
 
@@ -78,7 +78,7 @@ class _OverLastAxis(Twin):
     def backward(cls, xp: Any, saved: Any, gy: Any) -> Any:
         (y,) = saved
         gx = np.empty_like(y)
-        _softmax_backward(rows(y), cls.in_logarithms, rows(np.ascontiguousarray(gy)), rows(gx))
+        _softmax_backward(rows(y), cls.in_logarithms, rows(plain(gy)), rows(gx))
         return gx
 
 

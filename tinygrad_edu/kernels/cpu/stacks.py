@@ -40,6 +40,7 @@ def _multiply(function, get_threads, set_threads, a, b, y, a_is_plain, b_is_plai
 
 def product(a: Any, b: Any) -> Any:
     """a @ b."""
+    assert BLAS is not None  # as accepted
     y = np.empty((len(a), a.shape[1], b.shape[2]), np.float32)
     _multiply(*BLAS, a, b, y, a.flags.c_contiguous, b.flags.c_contiguous)
     return y

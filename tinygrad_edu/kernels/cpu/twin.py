@@ -27,10 +27,15 @@ class Twin(Op):
 
 
 def fits(x: Any, *others: Any) -> bool:
-    """Whether a kernel gains on x and can read all of these: float32 in memory order; the others may be None."""
-    return x.size >= SMALLEST and is_plain(x) and all(other is None or is_plain(other) for other in others)
+    """Whether a kernel can read all of these: float32 in memory order; the others may be None."""
+    return is_plain(x) and all(other is None or is_plain(other) for other in others)
 
 
 def is_plain(x: Any) -> bool:
-    """Whether this is a float32 array whose elements lie in order in memory."""
-    return type(x) is np.ndarray and x.dtype is _FLOAT32 and x.flags.c_contiguous
+    """Whether this is a float32 array whose elements lie in order in memory that may be written."""
+    return type(x) is np.ndarray and x.dtype is _FLOAT32 and x.flags.c_contiguous and x.flags.writeable
+
+
+def plain(g: Any) -> Any:
+    """A gradient as kernels take it: itself, or a copy if it is a view of another order or of a repeated element."""
+    return g if g.flags.c_contiguous and g.flags.writeable else g.copy()

@@ -35,7 +35,7 @@ def _floats_at(typing_context, address):
 
 def accept(*lists: Sequence[Any]) -> bool:
     """Whether these are all arrays of a kind that the kernels can read."""
-    return all([is_plain(a) for arrays in lists for a in arrays])
+    return all(is_plain(a) for arrays in lists for a in arrays)
 
 
 def _addresses(*lists: Sequence[Any]) -> Any:

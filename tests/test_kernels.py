@@ -1,0 +1,288 @@
+"""The kernels for the CPU: each against the op that it stands for, and what they leave alone."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygrad_edu as tg
+from tinygrad_edu import dispatch, kernels
+from tinygrad_edu.dispatch import use_kernels
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.testing import op_table
+
+pytest.importorskip("numba", reason="the extra 'fast' is not installed")
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """Every kernel loaded and run however small its inputs are; the set fills with the names of the twins that ran."""
+    from tinygrad_edu.kernels.cpu.twin import Twin
+
+    names: set[str] = set()
+    select = dispatch.select
+
+    def watched(op, *rest):
+        pair = select(op, *rest)
+        if pair is not op:
+            names.add(op.name)
+        return pair
+
+    for name, (module, twin) in kernels._CPU.items():
+        loaded = kernels.load(name, "cpu", module, twin)
+        assert issubclass(loaded, Twin)
+        monkeypatch.setattr(loaded, "smallest", 0)
+    monkeypatch.setattr(dispatch, "select", watched)
+    return names
+
+
+RECORDS = [
+    pytest.param(record, id=f"{family}-{record.name}")
+    for family, records in op_table.records().items()
+    for record in records
+]
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_every_record_gives_the_same_with_kernels(record, used):
+    op_table.check_twins(record)
+
+
+def test_every_twin_runs_in_some_sample(used):
+    """The test above sees only twins that run: each does, on a sample of a record that needs it."""
+    for param in RECORDS:
+        record = param.values[0]
+        if used >= kernels._CPU.keys():
+            break
+        for sample, _ in op_table.cases(record):
+            op_table.Call(op_table.OURS, record, sample, "float32" if None not in op_table.dtypes_of(sample) else None)
+    assert used == kernels._CPU.keys()
+
+
+def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The program in a process of its own, with two threads unless told otherwise."""
+    two = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "TINYGRAD_EDU_KERNELS": "auto"}
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300,
+        env={**os.environ, **two, "PYTHONPATH": paths, **environment},
+    )  # fmt: skip
+
+
+def answer(program: str, **environment: str) -> str:
+    """What the program prints; it must end well and say nothing on standard error but that kernels are compiled."""
+    done = run(program, **environment)
+    said = [line for line in done.stderr.splitlines() if not line.startswith("tinygrad_edu: compiling kernels")]
+    assert done.returncode == 0 and not said, done.stderr
+    return done.stdout
+
+
+STEPS = """
+import hashlib, sys
+import tinygrad_edu as tg
+from gpt.config import GPTConfig
+from gpt.model import GPT
+
+tg.manual_seed(7)
+model = GPT(GPTConfig(block_size=64, vocab_size=256, n_layer=2, n_head=4, n_embd=128, dropout=0.1))
+optimizer = model.configure_optimizers(0.1, 1e-3, (0.9, 0.99))
+for _ in range(3):
+    x, y = tg.randint(256, (8, 64)), tg.randint(256, (8, 64))
+    loss = model(x, y)[1]
+    loss.backward()
+    tg.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+bits = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.parameters())).hexdigest()
+from tinygrad_edu import dispatch
+print(bits, float(loss), sorted(name for name, twin in dispatch._twins.items()))
+"""
+
+
+def test_training_gives_the_same_bits_from_run_to_run():
+    first, second = answer(STEPS), answer(STEPS)
+    assert first == second
+    one = answer(STEPS, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    assert one == answer(STEPS, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    reference = answer(STEPS, TINYGRAD_EDU_KERNELS="reference").split()
+    assert reference[0] != first.split()[0], "the kernels did not run"
+    assert float(reference[1]) == pytest.approx(float(first.split()[1]), rel=1e-5)
+
+
+FORK = """
+import os
+import numpy as np
+import tinygrad_edu as tg
+from tinygrad_edu.nn import functional as F
+
+x, w = tg.randn(256, 128), tg.randn(64, 128)
+before = F.linear(x, w)
+child = os.fork()
+if child == 0:
+    y = F.linear(x, w)
+    os._exit(0 if np.allclose(y.numpy(), before.numpy(), rtol=1e-4, atol=1e-4) else 3)
+assert np.array_equal(F.linear(x, w).numpy(), before.numpy())
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_goes_on_with_the_readable_ops():
+    assert answer(FORK) == "0\n"
+
+
+BLAS_THREADS = """
+import numpy as np
+from threadpoolctl import threadpool_info
+import tinygrad_edu as tg
+from tinygrad_edu.nn import functional as F
+
+def count():
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+before = count()
+F.linear(tg.randn(256, 128), tg.randn(64, 128))
+assert count() == before, (before, count())
+tg.set_num_threads(1)
+from tinygrad_edu.kernels.cpu import threads
+assert threads.number() == 1 == tg.get_num_threads()
+tg.set_num_threads(2)
+assert tg.get_num_threads() == 2
+print(threads.number())
+"""
+
+
+def test_the_threads_of_other_numpy_code_stay_as_they_were():
+    assert int(answer(BLAS_THREADS)) == min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+
+
+WITHOUT = """
+import sys
+import warnings
+{prelude}
+import tinygrad_edu as tg
+from tinygrad_edu import dispatch
+from tinygrad_edu.nn import functional as F
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    y = F.linear(tg.ones(256, 128), tg.ones(64, 128))
+assert float(y.sum()) == 256 * 64 * 128 and not dispatch.twins_in_use()
+print(*[str(w.message) for w in caught])
+"""
+
+
+def test_without_numba_the_readable_ops_serve():
+    assert answer(WITHOUT.format(prelude="sys.modules['numba'] = None")) == "\n"
+
+
+def test_a_numba_that_does_not_load_is_named_once(tmp_path):
+    (tmp_path / "numba.py").write_text("raise ImportError('made for another NumPy')")
+    said = answer(WITHOUT.format(prelude=f"sys.path.insert(0, {str(tmp_path)!r})"))
+    assert "cannot be used" in said and "made for another NumPy" in said and said.count("readable ops") == 1
+
+
+def test_where_the_blas_cannot_be_called_numpy_multiplies(monkeypatch):
+    blas = importlib.import_module("tinygrad_edu.kernels.cpu.blas")
+    a, b, bias = (np.random.rand(*shape).astype("f") for shape in ((200, 100), (100, 300), (300,)))
+    expected = blas.product(a, b, bias)
+    if blas.BLAS is not None:
+        assert np.abs(expected - (a @ b + bias)).max() < 1e-4
+    monkeypatch.setattr(blas, "BLAS", None)
+    np.testing.assert_allclose(blas.product(a, b, bias), expected, rtol=1e-5)
+    np.testing.assert_allclose(blas.product(a, b), a @ b, rtol=1e-6)
+    assert blas.product(a[:, :0], b[:0], bias).shape == (200, 300)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 12])
+def test_blocks_use_all_threads_and_cover_the_result(count):
+    blas = importlib.import_module("tinygrad_edu.kernels.cpu.blas")
+    for n, m in ((1, 50257), (50257, 1), (768, 384), (7, 3)):
+        rows, columns = blas.blocks(n, m, count)
+        assert rows * columns == count
+    assert blas.blocks(50257, 1, count) == (count, 1)
+    assert blas.blocks(1, 50257, count) == (1, count)
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf, 88.8, -87.4, -103.9, 1e-42, 0.0])
+def test_exp_of_special_numbers(special):
+    numba = importlib.import_module("numba")
+    exp = importlib.import_module("tinygrad_edu.kernels.cpu.arithmetic").exp
+    over = numba.njit(lambda x: exp(x))
+    with np.errstate(all="ignore"):
+        expected = np.exp(np.float64(np.float32(special))).astype("f")
+    np.testing.assert_allclose(over(np.float32(special)), expected, rtol=2e-7, atol=1.5e-45)
+
+
+def test_exp_is_right_to_two_units_in_the_last_place():
+    numba = importlib.import_module("numba")
+    exp = importlib.import_module("tinygrad_edu.kernels.cpu.arithmetic").exp
+    x = np.linspace(-87, 88.7, 200_001).astype("f")
+    y = numba.vectorize(["float32(float32)"])(lambda x: exp(x))(x)
+    truth = np.exp(x.astype("d"))
+    assert (np.abs(y - truth) / truth).max() < 1.2e-7
+
+
+SMALL = """
+import sys
+import tinygrad_edu as tg
+x = tg.randn(32, 30, requires_grad=True)
+(tg.nn.functional.gelu(tg.nn.Linear(30, 200)(x), approximate="tanh")).sum().backward()
+print("numba" in sys.modules)
+"""
+
+
+def test_small_tensors_load_no_kernels():
+    assert answer(SMALL) == "False\n"
+
+
+@pytest.mark.slow
+def test_several_processes_compile_at_once_into_an_empty_folder(tmp_path):
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    two = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
+    started = [
+        subprocess.Popen([sys.executable, "-c", STEPS], env={**os.environ, **two, **environment},
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]  # fmt: skip
+    ended = [(p.communicate(timeout=300), p.returncode) for p in started]
+    assert {code for _, code in ended} == {0}, ended
+    assert len({out for (out, _), _ in ended}) == 1
+    assert sum("once" in err for (_, err), _ in ended) == 1  # who came first says it
+    assert "compiling" not in run(STEPS, **environment).stderr
+
+
+@pytest.mark.slow
+def test_a_folder_that_cannot_be_written_means_no_cache(tmp_path):
+    closed = tmp_path / "a file, no folder"
+    closed.write_text("")
+    done = run(STEPS, NUMBA_CACHE_DIR=str(closed))
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_list_of_a_step_is_what_a_step_compiles():
+    from tinygrad_edu.kernels.cpu.compiling import OF_A_STEP
+
+    program = STEPS + """
+from tinygrad_edu.kernels.cpu.compiling import Kernel
+found = {(name.rpartition(".")[2], attribute) for name, module in sys.modules.items()
+         if name.startswith("tinygrad_edu.kernels.cpu.") for attribute, value in vars(module).items()
+         if isinstance(value, Kernel) and value.compiled is not None and value.function.__module__ == name}
+print(sorted(found))
+"""
+    assert answer(program).splitlines()[-1] == repr(sorted(OF_A_STEP))
+
+
+def test_use_kernels_switches_within_a_program():
+    x, w = tg.randn(256, 128), tg.randn(64, 128)
+    with use_kernels("reference"):
+        reference = F.linear(x, w)
+    with use_kernels("auto"):
+        fused = F.linear(x, w)
+    np.testing.assert_allclose(fused.numpy(), reference.numpy(), rtol=1e-5, atol=1e-5)
