@@ -370,7 +370,8 @@ def _decode_array(x: Any, where: str) -> np.ndarray:
     if len(shape) > 64 or any(n < 0 for n in shape) or math.prod(shape) != len(values):
         raise ValueError(f"{where}: {len(values)} elements do not make an array of shape {_short(shape)}")
     try:
-        return np.array(values, dtype).reshape(shape)
+        with np.errstate(over="ignore"):  # what is too large for the dtype is infinite in it
+            return np.array(values, dtype).reshape(shape)
     except (OverflowError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from None
 

@@ -11,6 +11,7 @@ import platform
 import sys
 import weakref
 from collections.abc import Callable, Iterator
+from inspect import CO_OPTIMIZED
 from time import perf_counter
 from types import CodeType, FrameType
 from typing import Any
@@ -500,12 +501,15 @@ def _paths(scopes: list[Any]) -> dict[int, str]:
 def _variables(frame: FrameType) -> dict[Any, str]:
     """The names of the tensors in a frame's variables, local ones first: by array, and by memory and size."""
     found: dict[Any, str] = {}
-    for values in (frame.f_locals, frame.f_globals):
+    here = frame.f_locals
+    for values in (here, frame.f_globals):
         for name, value in values.items():
             array = value._array if isinstance(value, Tensor) else value
             if hasattr(type(array), "strides"):  # the type, since modules answer to any name, if only to say no
                 found.setdefault(id(array), name)
                 found.setdefault((id(owner(array)), array.size), name)
+    if frame.f_code.co_flags & CO_OPTIMIZED and sys.version_info < (3, 13):
+        here.clear()  # a copy, which the frame would keep, and with it every tensor that the function forgets later
     return found
 
 
