@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 METRICS, RUN, PLOT, SAMPLES = "metrics.csv", "run.json", "loss.png", "samples.txt"
 COLUMNS = ("step", "loss", "lr", "grad_norm", "train_loss", "val_loss", "tokens_per_second", "elapsed")
+PLOT_SHARE = 0.02  # of a run's time at most, but for the first plot and the last
 SECONDS_BETWEEN_LINES = 5.0  # of plain progress, where there is no terminal for a bar
 
 
@@ -85,6 +86,8 @@ class Report:
         self._steps, self._seconds = 0, 0.0  # since the last row
         self._updates, self._updating, self._evaluations = 0, 0.0, 0  # since the start: steps, their seconds
         self._last_line = -math.inf
+        self._next_plot = -math.inf  # the time before which no plot is drawn
+        self._plot_is_old = False
 
     # ---- a run, from its beginning to its end ----------------------------------------------------------------------
 
@@ -105,10 +108,18 @@ class Report:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._bar.close()
         if error is None:
+            if self._plot_is_old:
+                self._plot()
             self._write_run_json("finished")
+            seconds = time.perf_counter() - self._started
+            if self._updating:
+                took, rest = tqdm.format_interval(seconds), 1 - self._updating / seconds
+                self.say(f"time     {took}, {rest:.0%} of it for evaluations, samples, plots and checkpoints")
             self.say(f"Finished. In {self.folder}: {METRICS}, {PLOT}, {SAMPLES}, the checkpoints best and latest.")
             return
         with contextlib.suppress(OSError):  # the error is perhaps that the disk is full
+            if self._plot_is_old:
+                self._plot()
             self._write_run_json(str(error) or type(error).__name__)
 
     def evaluating(self) -> None:
@@ -150,9 +161,17 @@ class Report:
         self.say(self._verdict(number, evaluation))
         if self.config.sample_tokens:
             self._write_sample(number, evaluation)
+        self._plot_is_old = True
+        if time.perf_counter() >= self._next_plot:
+            self._plot()
+        self._evaluations += 1
+
+    def _plot(self) -> None:
+        start = time.perf_counter()
         parameters = self.trainer.model.num_params(non_embedding=False)
         plot(self.folder, f"{self.trainer.text['name']}, {parameters:,} parameters", self.usual)
-        self._evaluations += 1
+        self._plot_is_old = False
+        self._next_plot = time.perf_counter() + (time.perf_counter() - start) / PLOT_SHARE
 
     # ---- what is shown ---------------------------------------------------------------------------------------------
 

@@ -119,6 +119,7 @@ class Trainer:
         self.optimizer = model.configure_optimizers(
             config.weight_decay, config.learning_rate, betas, muon=config.optimizer == "muon"
         )
+        self._parameters = list(model.parameters())
         self._check_lengths()
         self.batches = self._batches("train", config.seed + 1)  # not the stream that the weights came from
         self.step = 0  # updates made
@@ -153,7 +154,7 @@ class Trainer:
         if not math.isfinite(loss):
             raise self._diverged(self.step + 1, f"the loss is {loss}")
         try:
-            norm = clip_grad_norm_(self.model.parameters(), config.grad_clip or math.inf, error_if_nonfinite=True)
+            norm = clip_grad_norm_(self._parameters, config.grad_clip or math.inf, error_if_nonfinite=True)
         except RuntimeError:
             raise self._diverged(self.step + 1, "the norm of the gradients is not finite") from None
         self.optimizer.step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import io
@@ -646,6 +647,30 @@ def test_the_time_left_counts_evaluations_by_themselves(
             report.write(Step(number, 4.0, 1e-3, 1.0, 2.0))
     left = re.findall(r"tokens/s, (\S+) left", capsys.readouterr().err)
     assert left == ["39:08", "39:06"]  # 1009 steps of 2 s, and 11 evaluations of 30 s
+
+
+def test_plots_take_little_of_the_time_and_the_last_is_drawn(
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now, drawn, failure = 0.0, [], RuntimeError("lightning")
+
+    def draw(*args: Any) -> None:
+        nonlocal now
+        drawn.append(round(now))
+        now += 1.0
+
+    monkeypatch.setattr("gpt.report.time.perf_counter", lambda: now)
+    monkeypatch.setattr("gpt.report.plot", draw)
+    for end in (None, failure):
+        now = 0.0
+        with contextlib.suppress(RuntimeError), Report(Trainer.start(replace(tiny, sample_tokens=0))) as report:
+            for number in range(1, 13):  # each step takes 8 s, and so does each evaluation
+                now += 16.0
+                report.write(Step(number, 4.0, 1e-3, 1.0, 8.0, Evaluation(4.0, 4.0, 4.0)))
+            if end:
+                raise end
+    assert drawn == [16, 81, 146, 195] * 2  # fifty seconds after one that took a second
+    assert "time     03:16, 51% of it for evaluations, samples, plots and checkpoints" in capsys.readouterr().err
 
 
 # ---- is the loss where it usually is? --------------------------------------------------------------------------------
