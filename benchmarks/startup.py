@@ -98,7 +98,7 @@ def measure(names: list[str], args: Any) -> dict[str, Any]:
         for number in range(args.patience * args.rounds):
             for name in names:
                 start = STARTS[name]
-                cache = str(Path(folder) / f"{name}-{number}")
+                cache = tempfile.mkdtemp(dir=folder)
                 for entry in [e for e in ENTRIES if e == name or e in (f"{name}, cold", f"{name}, warm")]:
                     if len(counted.get(entry, [])) >= args.rounds and not entry.endswith(", cold"):
                         continue
