@@ -18,6 +18,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 import tinygrad_edu  # noqa: E402
+from tinygrad_edu import dispatch  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,6 +55,14 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text, _ = named.edition()
     (folder / named.filename).write_text(text, encoding="utf-8", newline="\n")
     return folder
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile the kernels once for all processes that run tests, before there are any."""
+    if not hasattr(session.config, "workerinput") and dispatch.twins_in_use():
+        from tinygrad_edu.kernels.cpu import compiling
+
+        compiling.prepare()
 
 
 def pytest_report_header() -> str:

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,26 +142,49 @@ def compile_all(names: Iterable[tuple[str, str]]) -> None:
         getattr(importlib.import_module(f"{__package__}.{module}"), name).compile()
 
 
-def _started(names: list[tuple[str, str]]) -> subprocess.Popen[bytes]:
-    """A process that compiles these kernels."""
+def _started(names: Sequence[tuple[str, str]]) -> subprocess.Popen[bytes]:
+    """A process that compiles these kernels. It goes on when this one is interrupted: its work is not lost."""
     paths = [str(HERE.parents[2]), os.environ.get("PYTHONPATH")]
     return subprocess.Popen(
-        [sys.executable, "-c", f"from {__name__} import compile_all; compile_all({names!r})"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [sys.executable, "-c", f"from {__name__} import compile_all; compile_all({list(names)!r})"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
     )  # fmt: skip
 
 
-def start() -> None:
+def start(names: Sequence[tuple[str, str]] = OF_A_STEP) -> None:
     """On a machine's first use, say that there is something to wait for, and let other processes begin to compile."""
     folder = cache_folder()
     if folder is None:
         return
-    try:
-        os.close(os.open(folder / "started", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-    except FileExistsError:
+    present = {path.name.partition("-")[0] for path in folder.glob("*/*.nbc")}
+    missing = [(module, name) for module, name in names if f"{module}.{name}" not in present]
+    if not missing or _another_has_started(folder / "started"):
         return
     print("tinygrad_edu: compiling kernels for this machine (once, some seconds)", file=sys.stderr, flush=True)
     count = min(4, os.cpu_count() or 1)
     with contextlib.suppress(OSError):
-        _workers.extend(_started(list(OF_A_STEP[i::count])) for i in range(count))
+        _workers.extend(_started(missing[i::count]) for i in range(count))
+
+
+def _another_has_started(marker: Path) -> bool:
+    """Whether another process compiles just now; if not, this one does from here on."""
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        if time.time() - marker.stat().st_mtime < _PATIENCE:
+            return True
+        marker.touch()
+    return False
+
+
+_PATIENCE = 60  # seconds after which processes that were started elsewhere are taken to have failed
+
+
+def prepare() -> None:
+    """Compile every kernel there is, and wait for it."""
+    modules = [importlib.import_module(f"{__package__}.{path.stem}") for path in sorted(HERE.glob("[!_]*.py"))]
+    kernels = {value for module in modules for value in vars(module).values() if isinstance(value, Kernel)}
+    start(sorted((k.module, k.name) for k in kernels))
+    for worker in _workers:
+        worker.wait()

@@ -9,7 +9,7 @@ from numba import prange
 
 from ...ops import embedding as ops
 from ...ops.indexing import RowsPart
-from .. import SMALLEST, SMALLEST_TABLE
+from .. import SMALLEST_TABLE
 from .compiling import kernel
 from .twin import Twin, fits, is_plain, plain
 
@@ -41,9 +41,9 @@ class Embedding(Twin):
 
     @staticmethod
     def accepts(weight: Any, indices: Any, *, padding_idx: int | None = None, by_frequency: bool = False) -> bool:
-        return fits(weight) and indices.size * weight.shape[1] >= SMALLEST and padding_idx is None and not by_frequency
+        return fits(weight) and padding_idx is None and not by_frequency
 
     @staticmethod
     def backward(xp: Any, saved: Any, gy: Any) -> Any:
         indices, n_rows, *_ = saved
-        return _RowsPart(xp, n_rows, indices.reshape(-1), gy.reshape(-1, gy.shape[-1])), None
+        return _RowsPart(xp, n_rows, indices.reshape(-1), gy.reshape(indices.size, gy.shape[-1])), None
