@@ -824,6 +824,8 @@ def change(document: Any, place: str, value: Any) -> None:
     ("ops/0/shape", [2**62, 2**62], "but its array has shape"),
     ("ops/0/graph", 1, "expected true or false, got 1"),
     ("ops/0/seconds", "soon", "expected a number, got 'soon'"),
+    ("ops/0/seconds", -1.0, "seconds is -1.0, expected a number from 0"),
+    ("backward/0/start", "inf", "start is inf, expected a number from 0"),
     ("ops/0/value/size", -1, "has size -1"),
     ("ops/0/value/sample/shape", [10**9, 10**9], "do not make an array of shape"),
     ("ops/0/value/sample/values", ["x"], "expected a number, got 'x'"),

@@ -33,6 +33,7 @@ from .record import (
 from .replay import Validation, validate
 
 LARGEST = 1 << 30  # bytes of a file that is read
+_MOST = 1e18  # of anything that is counted or measured
 # What `save` writes by the ending of the name: (module, function), called with the trace and the path.
 WRITERS = {
     ".chrome.json": ("chrome", "write"),
@@ -225,12 +226,22 @@ def _check(trace: Trace) -> None:
         if number is not None and not 0 <= number < len(records):
             raise ValueError(f"{where} is {number}, but there are {len(records)}")
 
+    def amounts(where: str, one: Any, *names: str) -> None:
+        for name in names:
+            value = getattr(one, name)
+            if value is not None and not 0 <= value < _MOST:
+                raise ValueError(f"{where}.{name} is {value}, expected a number from 0 to {_MOST:.0e}")
+
+    amounts("trace", trace, "seconds")
     for name in ("ops", "backward", "calls", "parameters"):
         for i, one in enumerate(getattr(trace, name)):
             if one.id != i:
                 raise ValueError(f"{name}[{i}].id is {one.id}, expected {i}")
+    for p in trace.parameters:
+        amounts(f"parameters[{p.id}]", p, "bytes")
     for op in trace.ops:
         where = f"ops[{op.id}]"
+        amounts(where, op, "bytes", "flops", "start", "seconds")
         for name, records in ("call", trace.calls), ("line", trace.lines), ("inside", trace.ops):
             place(f"{where}.{name}", getattr(op, name), records)
         place(f"{where}.during", op.during, range(len(trace.backward) + 1))
@@ -240,12 +251,14 @@ def _check(trace: Trace) -> None:
             if x.op is not None and x.op >= op.id and not trace.ops[x.op].before:
                 raise ValueError(f"{where}.inputs[{i}].op is {x.op}, which ran later")
         for i, saved in enumerate(op.saved):
+            amounts(f"{where}.saved[{i}]", saved, "bytes", "held")
             place(f"{where}.saved[{i}].op", saved.op, trace.ops)
             place(f"{where}.saved[{i}].parameter", saved.parameter, trace.parameters)
     for call in trace.calls:
         place(f"calls[{call.id}].parent", call.parent, range(call.id))
     for step in trace.backward:
         where = f"backward[{step.id}]"
+        amounts(where, step, "flops", "start", "seconds")
         place(f"{where}.op", step.op, trace.ops)
         place(f"{where}.parameter", step.parameter, trace.parameters)
         if (step.op is None) == (step.parameter is None):
