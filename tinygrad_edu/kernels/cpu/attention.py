@@ -16,12 +16,13 @@ from numba import njit, prange
 
 from ...ops import attention as ops
 from . import threads
-from .arithmetic import exp, f32
+from .arithmetic import exp, f32, maximum
 from .blas import BLAS, PLAIN, TRANSPOSED, call_get, call_set, sgemm
 from .compiling import FASTMATH, kernel
-from .twin import Twin, plain
+from .twin import Twin
 
-_QUERIES, _KEYS = 32, 256
+_QUERIES, _KEYS = 32, 128
+_LOWEST = f32(-87)
 _part = njit(fastmath=FASTMATH, error_model="numpy")  # of a kernel: compiled with it
 
 
@@ -66,11 +67,18 @@ def _drop(keep, weights):
 
 
 @_part
+def _weight(x):
+    """exp(x) for x <= 0, with 0 in the place of subnormal numbers, which take a processor several times longer."""
+    too_small = x < _LOWEST
+    return f32(0) if too_small else exp(_LOWEST if too_small else x)
+
+
+@_part
 def _find_largest(s, largest):
     for i in range(s.shape[0]):
         row = s[i]
         for j in range(largest.size):
-            largest[j] = max(largest[j], row[j])
+            largest[j] = maximum(largest[j], row[j])
 
 
 @_part
@@ -79,17 +87,17 @@ def _exponentials(s, largest, total):
     for i in range(s.shape[0]):
         row = s[i]
         for j in range(row.size):
-            row[j] = exp(row[j] - largest[j])
+            row[j] = _weight(row[j] - largest[j])
         for j in range(row.size):
             total[j] += row[j]
 
 
 @_part
 def _attend_head(function, q, k, v, keep, scale, is_causal, y, h, stats, first_tile, step):
-    e = np.empty((k.shape[0], _QUERIES), np.float32)
-    turned = np.empty((q.shape[1], _QUERIES), np.float32)
-    for tile in range(first_tile, stats.shape[0], step):
-        top, bottom = tile * _QUERIES, min((tile + 1) * _QUERIES, q.shape[0])
+    tiles, _, width = stats.shape
+    e, turned = np.empty((k.shape[0], width), np.float32), np.empty((q.shape[1], width), np.float32)
+    for tile in range(first_tile, tiles, step):
+        top, bottom = tile * width, min((tile + 1) * width, q.shape[0])
         end = min(bottom, k.shape[0]) if is_causal else k.shape[0]
         largest, r = stats[tile, 0], stats[tile, 1]
         largest[:] = -np.inf
@@ -99,7 +107,7 @@ def _attend_head(function, q, k, v, keep, scale, is_causal, y, h, stats, first_t
             s = e[left : min(left + _KEYS, end)]
             _scores(function, scale, k[left : left + len(s)], turned, left - top if is_causal else -end, s)
             _find_largest(s, largest)
-        for j in range(_QUERIES):
+        for j in range(width):
             largest[j] = f32(0) if largest[j] == -np.inf else largest[j]
         for left in range(0, end, _KEYS):
             right = min(left + _KEYS, end)
@@ -109,7 +117,7 @@ def _attend_head(function, q, k, v, keep, scale, is_causal, y, h, stats, first_t
             _product(
                 function, f32(1), e[left:right, : bottom - top], True, v[left:right], f32(left > 0), y[top:bottom, h]
             )
-        for j in range(_QUERIES):
+        for j in range(width):
             r[j] = f32(1) / (f32(1) if r[j] == 0 else r[j])
         for i in range(top, bottom):
             row, factor = y[i, h], r[i - top]
@@ -123,19 +131,20 @@ def _softmax_backward(p, gp, largest, r, along):
     for i in range(p.shape[0]):
         weights, row = p[i], gp[i]
         for j in range(weights.size):
-            weights[j] = exp(weights[j] - largest[j]) * r[j]
+            weights[j] = _weight(weights[j] - largest[j]) * r[j]
             row[j] = weights[j] * (row[j] - along[j])
 
 
 @_part
 def _attend_head_backward(function, q, k, v, keep, scale, is_causal, y, h, stats, gy, gq, gk, gv):
-    p_block, gs_block = np.empty((_KEYS, _QUERIES), np.float32), np.empty((_KEYS, _QUERIES), np.float32)
-    turned, turned_gy = np.empty((q.shape[1], _QUERIES), np.float32), np.empty((v.shape[1], _QUERIES), np.float32)
-    along = np.zeros(_QUERIES, np.float32)
+    tiles, _, width = stats.shape
+    p_block, gs_block = np.empty((_KEYS, width), np.float32), np.empty((_KEYS, width), np.float32)
+    turned, turned_gy = np.empty((q.shape[1], width), np.float32), np.empty((v.shape[1], width), np.float32)
+    along = np.zeros(width, np.float32)
     gk[:] = 0
     gv[:] = 0
-    for tile in range(stats.shape[0]):
-        top, bottom = tile * _QUERIES, min((tile + 1) * _QUERIES, q.shape[0])
+    for tile in range(tiles):
+        top, bottom = tile * width, min((tile + 1) * width, q.shape[0])
         end = min(bottom, k.shape[0]) if is_causal else k.shape[0]
         largest, r = stats[tile, 0], stats[tile, 1]
         _transpose(q[top:bottom], turned)
@@ -229,7 +238,7 @@ class Attention(Twin):
     @staticmethod
     def backward(xp: Any, saved: Any, gy: Any) -> Any:
         q, k, v, keep, y, stats, scale, is_causal = saved
-        gy = plain(_heads_first(gy))  # no copy where the heads were joined
+        gy = np.ascontiguousarray(_heads_first(gy))  # no copy where the heads were joined
         gq, gk, gv = _empty_gradients(q, k, v)
         assert BLAS is not None  # as accepted
         _attend_backward(*BLAS, q, k, v, keep, scale, is_causal, y, stats, gy, gq, gk, gv)
