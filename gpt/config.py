@@ -131,6 +131,8 @@ class TrainConfig:
     """Steps between rows of the training loss."""
     sample_tokens: int = 200
     """Tokens of sample text written at each evaluation; 0 for none."""
+    health: bool = False
+    """Whether each evaluation also says in words how the layers are: updates, dead units, attention, gradients."""
 
     def __post_init__(self) -> None:
         _check_types(self)

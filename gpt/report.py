@@ -54,7 +54,7 @@ USUAL = {
     ),
 }
 # What may differ from a preset without moving its losses.
-_HARMLESS = ("out_dir", "device", "seed", "eval_interval", "log_interval", "sample_tokens", "dataset")
+_HARMLESS = ("out_dir", "device", "seed", "eval_interval", "log_interval", "sample_tokens", "health", "dataset")
 
 
 def usual(config: TrainConfig, text_sha256: str) -> tuple[str, Usual] | None:
@@ -159,6 +159,9 @@ class Report:
 
     def _write_evaluation(self, number: int, evaluation: Evaluation) -> None:
         self.say(self._verdict(number, evaluation))
+        if self.config.health:
+            for line in self.trainer.health().lines():
+                self.say(line)
         if self.config.sample_tokens:
             self._write_sample(number, evaluation)
         self._plot_is_old = True

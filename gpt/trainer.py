@@ -28,6 +28,8 @@ from typing import Any, cast
 import numpy as np
 
 import tinygrad_edu as tg
+from tinygrad_edu import inspect
+from tinygrad_edu.inspect import Health
 from tinygrad_edu.nn.utils import clip_grad_norm_
 
 from . import checkpoint
@@ -43,7 +45,9 @@ EVALUATION_SEED = 0  # every evaluation, of every run, draws the same batches, s
 TOKENS = "tokens"  # the folder of a run that holds its text as tokens
 SHORTEST_BLOCK = 8  # tokens, that advice proposes
 # When a run goes on.
-CHANGEABLE = ("max_iters", "eval_interval", "eval_iters", "final_eval_iters", "log_interval", "sample_tokens")
+CHANGEABLE = (
+    "max_iters", "eval_interval", "eval_iters", "final_eval_iters", "log_interval", "sample_tokens", "health",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,17 @@ class Trainer:
             raise self._diverged(self.step, f"the losses are {train} and {val}")
         self.elapsed += time.perf_counter() - start
         return Evaluation(train, val, comparable)
+
+    def health(self) -> Health:
+        """How the layers are on the first batch that evaluations of "train" draw, and what the next step would do to
+        them; see `inspect.health`. Training goes on as if it had not been asked."""
+        x, y = next(self._batches("train", EVALUATION_SEED))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate_at(self.step)
+        self.model.eval()
+        found = inspect.health(self.model, lambda: self.model(x, y)[1], self.optimizer)
+        self.model.train()
+        return found
 
     def evaluation_batches(self, split: str) -> Iterator[tuple[tg.Tensor, tg.Tensor]]:
         """The batches that an evaluation of a split, "train" or "val", is made on now: the same each time, and more of
@@ -321,8 +336,8 @@ class Trainer:
         """The trainer of a run as it was saved: what follows equals a run that never stopped, bit for bit.
 
         path: the run's folder, or one of its checkpoints. changes: new values for some of max_iters, eval_interval,
-        eval_iters, final_eval_iters, log_interval, sample_tokens. FileNotFoundError, ValueError: no such checkpoint, a
-        damaged one, another text, or changes that would not be the same run.
+        eval_iters, final_eval_iters, log_interval, sample_tokens, health. FileNotFoundError, ValueError: no such
+        checkpoint, a damaged one, another text, or changes that would not be the same run.
         """
         saved = checkpoint.load(path)
         if fixed := [name for name in changes if name not in CHANGEABLE]:

@@ -243,7 +243,7 @@ class _Look:
                 q.grad = None if g is None else made(g.copy())
                 if g is not None and p.dim() >= 2:
                     pairs.append((named[id(p)], p, q))
-        Optimizer.step(twin) if type(twin).step is Optimizer.step else twin.step()
+        type(twin).step(twin)  # not twin.step, which a schedule may have tied to the optimizer itself
         for name, p, q in pairs:
             size = norm(p._array)
             if not size:
