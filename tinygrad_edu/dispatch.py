@@ -107,7 +107,8 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     result = maker._result(y)
     if op.may_alias and owner(y) is owner(first):  # a view counts in-place changes together with what it shows
         result._share_memory_of(maker)
-    if not any(parents) or y.dtype.kind != "f":  # integers have no gradient
+    dtype = y.dtype
+    if not any(parents) or dtype.kind != "f":  # integers have no gradient
         return result
 
     if pair.saved_for is not None and None in parents:  # keep only what the gradients that are wanted use
@@ -116,11 +117,14 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
         )
     if saved:
         versions.append((result._memory, result._memory.count))
-    constants = tuple([a if parent is None else None for a, parent in zip(arrays, parents, strict=True)])
-    node = Node(op, pair, xp, attrs, saved, tuple(parents), y.shape, y.dtype, constants, versions)
+    inputs = tuple(arrays)
+    for i, parent in enumerate(parents):
+        if parent is not None:  # it can make the value again
+            arrays[i] = None
+    node = Node(op, pair, xp, attrs, saved, tuple(parents), y.shape, dtype, tuple(arrays), versions)
     result._node = node
     if observed:
-        tell("recorded", node, tuple(arrays), y)
+        tell("recorded", node, inputs, y)
     return result
 
 

@@ -39,22 +39,29 @@ def numpy_names(function: F) -> F:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        for numpy_name, name in (("axis", "dim"), ("keepdims", "keepdim")) if kwargs else ():
-            if numpy_name in kwargs:
-                kwargs[name] = kwargs.pop(numpy_name)
+        if kwargs:
+            _rename(kwargs)
         return function(*args, **kwargs)
 
     return wrapper  # type: ignore[return-value]  # wraps keeps the signature
 
 
+def _rename(kwargs: dict[str, Any]) -> None:
+    for numpy_name, name in ("axis", "dim"), ("keepdims", "keepdim"):
+        if numpy_name in kwargs:
+            kwargs[name] = kwargs.pop(numpy_name)
+
+
 def on_tensor(function: F) -> F:
     """Check that the first argument, `input`, is a Tensor, and understand NumPy's names of arguments."""
-    renamed = numpy_names(function)
+    name = function.__name__
 
     @functools.wraps(function)
     def wrapper(input: Any, *args: Any, **kwargs: Any) -> Any:
-        require_tensor(function.__name__, "input", input)
-        return renamed(input, *args, **kwargs)
+        require_tensor(name, "input", input)
+        if kwargs:
+            _rename(kwargs)
+        return function(input, *args, **kwargs)
 
     return wrapper  # type: ignore[return-value]
 
@@ -89,10 +96,11 @@ def promote(*operands: Any) -> tuple[Any, ...]:
 def pair(a: Any, b: Any) -> tuple[Any, Any]:
     """Two operands ready for one op: a Tensor and a Tensor or number, in the dtype that PyTorch would compute in."""
     if hasattr(a, "_array"):
+        dtype = a._array.dtype
         if hasattr(b, "_array"):
-            if a._array.dtype == b._array.dtype:
+            if b._array.dtype == dtype:
                 return a, b
-        elif type(b) in _WEAK[a._array.dtype.kind]:
+        elif type(b) in _WEAK[dtype.kind]:
             return a, b
         return promote(a, operand(a, b))
     if not hasattr(b, "_array"):
@@ -112,19 +120,27 @@ def dim_index(dim: Any, ndim: int) -> int:
 
 def dim_indices(dim: Dim, ndim: int) -> tuple[int, ...]:
     """Dimensions as a tuple of different non-negative indices; None or () means all of them."""
-    if dim is None or (isinstance(dim, Sequence) and len(dim) == 0):
+    if type(dim) is int or (dim is not None and not isinstance(dim, Sequence)):
+        dim = (dim,)
+    if not dim:
         return tuple(range(ndim))
-    dims = tuple(dim_index(d, ndim) for d in (dim if isinstance(dim, Sequence) else (dim,)))
+    dims = tuple([dim_index(d, ndim) for d in dim])
     if len(set(dims)) != len(dims):
-        raise RuntimeError(f"dim {tuple(dim)} appears multiple times in the list of dims")  # type: ignore[arg-type]
-    return tuple(d for d in dims if d < ndim)
+        raise RuntimeError(f"dim {tuple(dim)} appears multiple times in the list of dims")
+    return dims if ndim else ()
 
 
 def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     """A shape given as separate integers or as one sequence."""
-    if len(args) == 1 and isinstance(args[0], Sequence):
+    if len(args) == 1 and type(args[0]) is not int and isinstance(args[0], Sequence):
         args = tuple(args[0])
     for n in args:
-        if isinstance(n, bool) or not hasattr(n, "__index__"):
-            raise TypeError(f"a size must be an int, got {n!r} of type {type(n).__name__}")
-    return tuple(operator.index(n) for n in args)
+        if type(n) is not int:
+            return tuple([_size(n) for n in args])
+    return args
+
+
+def _size(n: Any) -> int:
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"a size must be an int, got {n!r} of type {type(n).__name__}")
+    return operator.index(n)

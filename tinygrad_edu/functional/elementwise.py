@@ -29,9 +29,10 @@ def _floating_pair(a: Any, b: Any) -> tuple[Any, Any]:
 
 def _kind(x: Any) -> str:
     """The kind of number that x is or holds: 'b', 'i', 'u' or 'f'."""
-    dtype = getattr(x, "dtype", None)
-    if dtype is not None:  # of a Tensor, or of an array or number of NumPy's
-        return dtypes.as_dtype(dtype).dtype.kind
+    if hasattr(x, "_array"):
+        return x._array.dtype.kind
+    if hasattr(x, "dtype"):  # an array or a number of NumPy's
+        return dtypes.as_dtype(x.dtype).dtype.kind
     return "b" if isinstance(x, bool) else "i" if isinstance(x, int) else "f"
 
 
@@ -55,7 +56,8 @@ def add(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
 
     Numbers do not change a tensor's dtype within its kind. RuntimeError: shapes that do not broadcast.
     """
-    return apply(ops.Add, *pair(input, _times(other, alpha, input)))
+    a, b = pair(input, other if alpha == 1 else _times(other, alpha, input))
+    return apply(ops.Add, a, b)
 
 
 def sub(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
@@ -65,12 +67,11 @@ def sub(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
             "Subtraction, the `-` operator, with a bool tensor is not supported. Use `~` or `logical_not()` to "
             "invert a mask, and `^` or `logical_xor()` to compare two"
         )
-    return apply(ops.Sub, *pair(input, _times(other, alpha, input)))
+    a, b = pair(input, other if alpha == 1 else _times(other, alpha, input))
+    return apply(ops.Sub, a, b)
 
 
 def _times(other: Any, alpha: Number, input: Any) -> Any:
-    if alpha == 1:
-        return other
     if isinstance(alpha, float) and "f" not in (_kind(input), _kind(other)):
         raise RuntimeError(
             f"For integral input tensors, argument alpha must not be a floating point number, got {alpha}"
@@ -80,7 +81,8 @@ def _times(other: Any, alpha: Number, input: Any) -> Any:
 
 def mul(input: Any, other: Any) -> Tensor:
     """input * other, element by element; shapes and errors as of `add`. The matrix product is `matmul`."""
-    return apply(ops.Mul, *pair(input, other))
+    a, b = pair(input, other)
+    return apply(ops.Mul, a, b)
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:

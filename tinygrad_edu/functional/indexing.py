@@ -30,8 +30,15 @@ class Place:
 
     def __init__(self, input: Tensor, index: Any) -> None:
         shape = input._array.shape
-        entries = [_entry(input, e) for e in (index if isinstance(index, tuple) else (index,))]
-        used = sum(_consumed(e) for e in entries)
+        entries: list[Any] = []
+        used = 0  # dimensions of x
+        for e in index if isinstance(index, tuple) else (index,):
+            if type(e) is int or type(e) is slice:
+                used += 1
+            else:
+                e = _entry(input, e)
+                used += _consumed(e)
+            entries.append(e)
         if used > len(shape):
             raise IndexError(
                 f"too many indices for tensor of dimension {len(shape)}: got {used}"
@@ -43,19 +50,19 @@ class Place:
         self.indices: list[Any] = []
         dim = axis = 0  # the dimension of x, and the axis of the view, that the next entry belongs to
         for e in entries:
-            if e is None:
+            if type(e) is int:
+                basic.append(_inside(e, shape[dim], dim))
+                dim += 1
+            elif type(e) is slice:
+                basic.append(_forward_slice(e, shape[dim]))
+                dim, axis = dim + 1, axis + 1
+            elif e is None:
                 basic.append(None)
                 axis += 1
             elif e is Ellipsis:
                 whole, used = len(shape) - used, len(shape)  # a second Ellipsis stands for nothing
                 basic += [slice(None)] * whole
                 dim, axis = dim + whole, axis + whole
-            elif isinstance(e, int):
-                basic.append(_inside(e, shape[dim], dim))
-                dim += 1
-            elif isinstance(e, slice):
-                basic.append(_forward_slice(e, shape[dim]))
-                dim, axis = dim + 1, axis + 1
             elif _consumed(e) == 0:  # x[True] has a new dimension of size 1, x[False] an empty one
                 basic.append(None)
                 axes.append(axis)
@@ -69,12 +76,12 @@ class Place:
                 dim, axis = dim + len(picks), axis + len(picks)
         self.axes = tuple(axes)
         self.basic = (*basic, ...)
-        self._whole = all(b == slice(None) for b in basic)  # the view is all of x
         self._shape = _common_shape(self.indices) if axes else ()
 
     def view(self, input: Tensor) -> Tensor:
         """The view of x; x itself where the arrays pick from all of it."""
-        return input if self.indices and self._whole else apply(ops.Slice, input, place=self.basic)
+        picks_from_all = self.indices and all(b == slice(None) for b in self.basic[:-1])
+        return input if picks_from_all else apply(ops.Slice, input, place=self.basic)
 
     def of(self, input: Tensor) -> Tensor:
         """x[index]."""
@@ -111,7 +118,7 @@ class Place:
 
 def _entry(input: Tensor, e: Any) -> Any:
     """One entry of an index as None, Ellipsis, a slice, an int, or an array or Tensor of integers or booleans."""
-    if e is None or e is Ellipsis or type(e) is int or isinstance(e, slice):
+    if e is None or e is Ellipsis:
         return e
     if isinstance(e, (bool, np.bool_)):
         return input._xp.asarray(e)
@@ -160,7 +167,7 @@ def _forward_slice(s: slice, n: int) -> slice:
     start, stop, step = s.indices(n)
     if step < 0:
         raise ValueError("step must be greater than zero")
-    return slice(None) if (start, stop, step) == (0, n, 1) else slice(start, stop, step)
+    return slice(None) if start == 0 and stop == n and step == 1 else slice(start, stop, step)
 
 
 def _positions(mask: Any, shape: tuple[int, ...], dim: int) -> list[Any]:

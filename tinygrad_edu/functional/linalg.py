@@ -21,15 +21,18 @@ if TYPE_CHECKING:
 
 def require_same_dtype(name: str, **tensors: Tensor | None) -> None:
     """The tensors given must have one dtype (RuntimeError), and it must not be bool (NotImplementedError)."""
-    given = {argument: x._array.dtype for argument, x in tensors.items() if x is not None}
-    first, *others = given
-    for other in others:
-        if given[other] != given[first]:
+    first = dtype = None
+    for argument, x in tensors.items():
+        if x is None:
+            continue
+        if first is None:
+            first, dtype = argument, x._array.dtype
+        elif x._array.dtype != dtype:
             raise RuntimeError(
-                f"{name}: expected {first} and {other} to have the same dtype, but got: {given[first]} != "
-                f"{given[other]}; convert one of them with .to(dtype)"
+                f"{name}: expected {first} and {argument} to have the same dtype, but got: {dtype} != "
+                f"{x._array.dtype}; convert one of them with .to(dtype)"
             )
-    if given[first].kind == "b":
+    if dtype.kind == "b":  # type: ignore[union-attr]
         raise NotImplementedError(f"{name}: not implemented for bool; convert to numbers, for example by .float()")
 
 
@@ -37,23 +40,25 @@ def _check(name: str, ndims: tuple[int, ...] = (), **tensors: Tensor) -> None:
     """Check that these are Tensors with the numbers of dimensions and of one dtype."""
     for argument, x in tensors.items():
         require_tensor(name, argument, x)
-    for (argument, x), ndim in zip(tensors.items(), ndims, strict=False):
-        if x._array.ndim != ndim:
-            kind = {1: "a vector", 2: "a matrix", 3: "a batch of matrices"}[ndim]
-            raise RuntimeError(
-                f"{name}: {argument} must be {kind} ({ndim}-D), but got {x._array.ndim}-D of shape {tuple(x.shape)}"
-            )
+    if ndims:
+        for (argument, x), ndim in zip(tensors.items(), ndims, strict=True):
+            if x._array.ndim != ndim:
+                kind = {1: "a vector", 2: "a matrix", 3: "a batch of matrices"}[ndim]
+                raise RuntimeError(
+                    f"{name}: {argument} must be {kind} ({ndim}-D), but got {x._array.ndim}-D of shape {tuple(x.shape)}"
+                )
     require_same_dtype(name, **tensors)
 
 
 def _check_inner(name: str, a: Tensor, b: Tensor) -> None:
     """The last size of a must be the second-last of b (or its only one)."""
-    at = "second-last" if b._array.ndim > 1 else "only"
-    size = b._array.shape[-2 if b._array.ndim > 1 else 0]
-    if a._array.shape[-1] != size:
+    left, right = a._array.shape, b._array.shape
+    size = right[-2 if len(right) > 1 else 0]
+    if left[-1] != size:
+        at = "second-last" if len(right) > 1 else "only"
         raise RuntimeError(
-            f"{name}: shapes {tuple(a.shape)} and {tuple(b.shape)} cannot be multiplied: the last size of the first is "
-            f"{a._array.shape[-1]}, the {at} size of the second is {size}; make them equal, for example by a transpose"
+            f"{name}: shapes {left} and {right} cannot be multiplied: the last size of the first is {left[-1]}, the "
+            f"{at} size of the second is {size}; make them equal, for example by a transpose"
         )
 
 
@@ -70,21 +75,22 @@ def matmul(input: Any, other: Any) -> Tensor:
     if not (hasattr(input, "_array") and hasattr(other, "_array")):  # `array @ tensor`
         like = input if hasattr(input, "_array") else other
         input, other = operand(like, input), operand(like, other)
-    _check("matmul", input=input, other=other)
-    if 0 in (input._array.ndim, other._array.ndim):
+        require_tensor("matmul", "input", input)
+        require_tensor("matmul", "other", other)
+    require_same_dtype("matmul", input=input, other=other)
+    a, b = input._array.shape, other._array.shape
+    if not a or not b:
         raise RuntimeError(
-            f"both arguments to matmul need to be at least 1D, but they are {input._array.ndim}D and "
-            f"{other._array.ndim}D; multiply by a number with *"
+            f"both arguments to matmul need to be at least 1D, but they are {len(a)}D and {len(b)}D; multiply by a "
+            "number with *"
         )
     _check_inner("matmul", input, other)
-    batches = input._array.shape[:-2], other._array.shape[:-2]
-    if batches[0] != batches[1]:
+    if a[:-2] != b[:-2]:
         try:
-            broadcast_shapes(*batches)
+            broadcast_shapes(a[:-2], b[:-2])
         except RuntimeError:
             raise RuntimeError(
-                f"matmul: the batch axes {batches[0]} and {batches[1]} do not broadcast; got shapes "
-                f"{input._array.shape} and {other._array.shape}"
+                f"matmul: the batch axes {a[:-2]} and {b[:-2]} do not broadcast; got shapes {a} and {b}"
             ) from None
     return apply(ops.Matmul, input, other)
 

@@ -66,7 +66,7 @@ def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = N
     dim: one, several, or None for all. Integers and booleans give int64, unless dtype says otherwise. IndexError: no
     such dim.
     """
-    return apply(ops.Sum, _summable(input, dtype), axis=dim_indices(dim, input.ndim), keepdims=keepdim)
+    return apply(ops.Sum, _summable(input, dtype), axis=dim_indices(dim, input._array.ndim), keepdims=keepdim)
 
 
 @on_tensor
@@ -77,7 +77,7 @@ def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = 
     """
     x = input if dtype is None else cast(input, dtypes.as_dtype(dtype))
     _require_floating("mean", x)
-    return apply(ops.Mean, x, axis=dim_indices(dim, x.ndim), keepdims=keepdim)
+    return apply(ops.Mean, x, axis=dim_indices(dim, x._array.ndim), keepdims=keepdim)
 
 
 @on_tensor
@@ -123,14 +123,14 @@ def _running(op: Any, input: Tensor, dim: int, dtype: Any) -> Tensor:
 def amax(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The largest element along dim; equal ones share the gradient. RuntimeError, IndexError: there is none."""
     _require_elements("amax", input, dim)
-    return apply(ops.Amax, input, axis=dim_indices(dim, input.ndim), keepdims=keepdim)
+    return apply(ops.Amax, input, axis=dim_indices(dim, input._array.ndim), keepdims=keepdim)
 
 
 @on_tensor
 def amin(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The smallest element along dim; equal ones share the gradient. RuntimeError, IndexError: there is none."""
     _require_elements("amin", input, dim)
-    return apply(ops.Amin, input, axis=dim_indices(dim, input.ndim), keepdims=keepdim)
+    return apply(ops.Amin, input, axis=dim_indices(dim, input._array.ndim), keepdims=keepdim)
 
 
 @on_tensor
@@ -296,7 +296,7 @@ def norm(
         return amax(abs(x), dim, keepdim)
     if p == -math.inf:
         return amin(abs(x), dim, keepdim)
-    return apply(ops.Norm, x, p=p, axis=dim_indices(dim, x.ndim), keepdims=keepdim)
+    return apply(ops.Norm, x, p=p, axis=dim_indices(dim, x._array.ndim), keepdims=keepdim)
 
 
 @on_tensor
@@ -304,7 +304,7 @@ def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) ->
     """log(sum(exp(x))) over dim, without overflow: the maximum is taken out first. Shapes and dim as of `sum`."""
     if dim is None:
         raise TypeError("logsumexp(): argument 'dim' must be an int or a tuple of ints, not NoneType")
-    return apply(ops.Logsumexp, to_floating(input), axis=dim_indices(dim, input.ndim), keepdims=keepdim)
+    return apply(ops.Logsumexp, to_floating(input), axis=dim_indices(dim, input._array.ndim), keepdims=keepdim)
 
 
 # ---- logic ---------------------------------------------------------------------------------------------------------
@@ -323,5 +323,5 @@ def all(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
 
 
 def _logic(op: Any, input: Tensor, dim: Dim, keepdim: bool) -> Tensor:
-    found = apply(op, input, axis=dim_indices(dim, input.ndim), keepdims=keepdim)
+    found = apply(op, input, axis=dim_indices(dim, input._array.ndim), keepdims=keepdim)
     return cast(found, dtypes.uint8) if input.dtype == dtypes.uint8 else found

@@ -35,22 +35,22 @@ def _integers(separate: tuple[Any, ...], named: Any) -> tuple[int, ...]:
 
 def _resolved(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
     """The shape with its -1 replaced by the size that makes it hold numel elements."""
+    if math.prod(shape) == numel and min(shape, default=0) >= 0:
+        return shape
     for i, n in enumerate(shape):
         if n < -1:
             raise RuntimeError(f"invalid shape dimension {n} at index {i} of shape {list(shape)}")
     if shape.count(-1) > 1:
         raise RuntimeError(f"only one dimension can be inferred, got shape {list(shape)}")
     if -1 in shape:
-        rest = math.prod(n for n in shape if n != -1)
+        rest = -math.prod(shape)  # of the other sizes
         if rest == 0 and numel == 0:
             raise RuntimeError(
                 f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified dimension size "
                 "-1 can be any value and is ambiguous"
             )
         if rest and numel % rest == 0:
-            return tuple(numel // rest if n == -1 else n for n in shape)
-    elif math.prod(shape) == numel:
-        return shape
+            return tuple([numel // rest if n == -1 else n for n in shape])
     raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {numel}")
 
 

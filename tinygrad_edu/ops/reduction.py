@@ -11,8 +11,8 @@ from .op import Op
 # 1, whether they were kept or not: `gy.reshape(kept)` with the shape made by this function.
 
 
-def _kept(x, axis):
-    return tuple(1 if i in axis else n for i, n in enumerate(x.shape))
+def _kept(shape, axis):
+    return tuple([1 if i in axis else n for i, n in enumerate(shape)])
 
 
 def _size(x, axis):
@@ -32,7 +32,7 @@ def total(xp, x, axis, keepdims=False):
         return xp.apply(Sum, x, axis=axis, keepdims=keepdims)
     dtype = "float32" if x.dtype == "float16" else x.dtype
     if len(axis) == x.ndim:  # everything: all of it can be taken along memory
-        y = xp.sum(xp.ravel(x, order="K"), dtype=dtype)
+        y = x.ravel("K").sum(dtype=dtype)
         return y.reshape((1,) * x.ndim) if keepdims else y
     for i in axis:
         while x.shape[i] > _BLOCK and x.strides[i] != x.itemsize:
@@ -40,7 +40,12 @@ def total(xp, x, axis, keepdims=False):
             blocks = rows.reshape(x.shape[:i] + (-1, _BLOCK) + x.shape[i + 1 :])
             parts = xp.sum(blocks, axis=i + 1, dtype=dtype), xp.sum(rest, axis=i, dtype=dtype, keepdims=True)
             x = xp.concatenate(parts, axis=i)
-    return xp.sum(x, axis=axis, keepdims=keepdims, dtype=dtype)
+    return x.sum(axis=axis, keepdims=keepdims, dtype=dtype)
+
+
+def _like(y, x):
+    """y in the dtype of x."""
+    return y if y.dtype == x.dtype else y.astype(x.dtype)
 
 
 class Sum(Op):
@@ -50,12 +55,12 @@ class Sum(Op):
 
     @staticmethod
     def forward(xp, x, *, axis, keepdims):
-        return total(xp, x, axis, keepdims).astype(x.dtype), (x.shape, _kept(x, axis))
+        return _like(total(xp, x, axis, keepdims), x), (x.shape, axis)
 
     @staticmethod
     def backward(xp, saved, gy):
-        shape, kept = saved
-        return xp.broadcast_to(gy.reshape(kept), shape)
+        shape, axis = saved
+        return xp.broadcast_to(gy.reshape(_kept(shape, axis)), shape)
 
 
 class Mean(Op):
@@ -66,12 +71,12 @@ class Mean(Op):
     @staticmethod
     def forward(xp, x, *, axis, keepdims):
         n = _size(x, axis)
-        return (total(xp, x, axis, keepdims) / n).astype(x.dtype), (x.shape, _kept(x, axis), n)
+        return _like(total(xp, x, axis, keepdims) / n, x), (x.shape, axis, n)
 
     @staticmethod
     def backward(xp, saved, gy):
-        shape, kept, n = saved
-        return xp.broadcast_to(gy.reshape(kept) / n, shape)
+        shape, axis, n = saved
+        return xp.broadcast_to(gy.reshape(_kept(shape, axis)) / n, shape)
 
 
 class Prod(Op):
@@ -98,13 +103,13 @@ class Prod(Op):
         before = xp.cumprod(xp.concatenate([first, rows[..., :-1]], axis=-1), axis=-1)
         after = xp.cumprod(xp.concatenate([first, rows[..., :0:-1]], axis=-1), axis=-1)[..., ::-1]
         back = [(others + axis).index(i) for i in range(x.ndim)]
-        return gy.reshape(_kept(x, axis)) * xp.transpose((before * after).reshape(shape), back)
+        return gy.reshape(_kept(x.shape, axis)) * xp.transpose((before * after).reshape(shape), back)
 
 
 def _shared_among_equals(xp, saved, gy):
     """The gradient of a value picked from x, in equal parts to all elements equal to it (or all NaN, if it is NaN)."""
     x, y, axis = saved
-    kept = _kept(x, axis)
+    kept = _kept(x.shape, axis)
     y = y.reshape(kept)
     chosen = (x == y) | xp.isnan(x)  # where x holds NaN, y is NaN
     return xp.where(chosen, gy.reshape(kept) / xp.sum(chosen, axis=axis, keepdims=True, dtype=x.dtype), 0)
@@ -189,7 +194,7 @@ class Var(Op):
         deviation = x - (total(xp, x, axis, keepdims=True) / _size(x, axis)).astype(x.dtype)
         n = max(_size(x, axis) - correction, 0)
         y = total(xp, deviation * deviation, axis, keepdims) / n
-        return y.astype(x.dtype), (deviation, n, _kept(x, axis))
+        return y.astype(x.dtype), (deviation, n, _kept(x.shape, axis))
 
     @staticmethod
     def backward(xp, saved, gy):
@@ -236,7 +241,7 @@ class Norm(Op):
             y = total(xp, xp.abs(x) ** p, axis, keepdims=True) ** (1 / p)
         y = y.astype(x.dtype)
         y = y if keepdims else xp.squeeze(y, axis)
-        return y, (x, y, p, _kept(x, axis))
+        return y, (x, y, p, _kept(x.shape, axis))
 
     @staticmethod
     def backward(xp, saved, gy):
