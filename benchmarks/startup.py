@@ -51,7 +51,14 @@ STARTS = {
     "step, torch": Start(contestant="torch"),
     "step, torch-compile": Start(contestant="torch-compile", cache="TORCHINDUCTOR_CACHE_DIR"),
 }
-ENTRIES = [f"{name}{suffix}" for name, s in STARTS.items() for suffix in ([", cold", ", warm"] if s.cache else [""])]
+
+
+def entries_of(name: str) -> list[str]:
+    """The names of a start's results."""
+    return [f"{name}, cold", f"{name}, warm"] if STARTS[name].cache else [name]
+
+
+ENTRIES = [entry for name in STARTS for entry in entries_of(name)]
 
 
 def work(contestant: str, weights: str) -> None:
@@ -91,29 +98,24 @@ def measure(names: list[str], args: Any) -> dict[str, Any]:
     """The entries of these starts, made in turn, round after round."""
     from benchmarks.train_step import initial_weights
 
-    counted: dict[str, list[dict[str, float]]] = {}
-    tried: dict[str, int] = {}
+    counted: dict[str, list[dict[str, float]]] = {entry: [] for name in names for entry in entries_of(name)}
+    tried = dict.fromkeys(counted, 0)
     with tempfile.TemporaryDirectory() as folder:
         weights = initial_weights(SHAPE, folder)
         for number in range(args.patience * args.rounds):
             for name in names:
-                start = STARTS[name]
+                if all(len(counted[entry]) >= args.rounds for entry in entries_of(name)):
+                    continue
                 cache = tempfile.mkdtemp(dir=folder)
-                for entry in [e for e in ENTRIES if e == name or e in (f"{name}, cold", f"{name}, warm")]:
-                    if len(counted.get(entry, [])) >= args.rounds and not entry.endswith(", cold"):
-                        continue
+                for entry in entries_of(name):
                     turns.progress(f"round {number + 1}: {entry}")
-                    seconds, others = sample(start, weights, cache)
-                    tried[entry] = tried.get(entry, 0) + 1
+                    seconds, others = sample(STARTS[name], weights, cache)
+                    tried[entry] += 1
                     if others <= args.busy:
-                        counted.setdefault(entry, []).append(seconds)
-            if all(len(counted.get(entry, [])) >= args.rounds for entry in tried):
-                break
+                        counted[entry].append(seconds)
     turns.progress("")
-    if missing := [entry for entry in tried if entry not in counted]:
-        raise SystemExit(
-            f"other work used more than {args.busy:.0%} of the machine in each try of {'; '.join(missing)}"
-        )
+    if missing := [entry for entry, samples in counted.items() if not samples]:
+        raise SystemExit(f"other work used more than {args.busy:.0%} of the machine each time of {'; '.join(missing)}")
     return {
         entry: {
             "rounds": tried[entry],
