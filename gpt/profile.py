@@ -59,7 +59,8 @@ class Profile:
         slower = median(self.traced) / typical - 1
         lines += [
             "",
-            f"Forward and backward in detail: a step's share of {n} traced steps, {slower:.0%} slower than others.",
+            f"Forward and backward in detail, on average over {n} traced steps, which took",
+            f"{slower:+.0%} time:",
             "",
             text.summary(self.trace, steps=n),
             "",
