@@ -226,15 +226,15 @@ _FULL = GPTConfig(block_size=256, vocab_size=65, n_layer=6, n_head=6, n_embd=384
 PRESETS: dict[str, TrainConfig] = {
     # A minute on a laptop without a GPU: 0.8 million parameters. docs/log.md tells what was tried to get there.
     "laptop-fast": TrainConfig(
-        model=_LAPTOP, optimizer="muon", max_iters=1000, learning_rate=8e-3, warmup_iters=20, decay="linear",
+        model=_LAPTOP, optimizer="muon", max_iters=1000, learning_rate=7e-3, warmup_iters=20, decay="linear",
         eval_iters=5, final_eval_iters=200,
     ),
     # nanoGPT's recipe for the same model.
     "laptop": TrainConfig(model=_LAPTOP),
     # nanoGPT's character model, 10.7 million parameters, on a CPU in less than an hour.
     "full-fast": TrainConfig(
-        out_dir="runs/shakespeare-full", model=_FULL, optimizer="muon", batch_size=8, max_iters=2400,
-        learning_rate=5e-3, warmup_iters=20, decay="linear", eval_iters=5, final_eval_iters=160,
+        out_dir="runs/shakespeare-full", model=replace(_FULL, dropout=0.0), optimizer="muon", batch_size=8,
+        max_iters=1600, learning_rate=5e-3, warmup_iters=20, decay="linear", eval_iters=5, final_eval_iters=160,
     ),
     # nanoGPT's recipe for it, for a GPU: a day on a CPU.
     "full": TrainConfig(out_dir="runs/shakespeare-full", model=_FULL, batch_size=64, max_iters=5000, eval_iters=20),

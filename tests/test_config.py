@@ -57,7 +57,8 @@ def test_presets_are_copies() -> None:
     changed = preset("full")
     changed.max_iters, changed.model.n_layer = 1, 1
     assert (preset("full").max_iters, preset("full").model.n_layer) == (5000, 6)
-    assert preset("full-fast").model == preset("full").model
+    for name in ("laptop", "full"):  # the same model; with so few steps no dropout is needed
+        assert replace(preset(name).model, dropout=0.0) == preset(f"{name}-fast").model
     assert list(PRESETS) == ["laptop-fast", "laptop", "full-fast", "full", "gpt2"]
     with pytest.raises(ValueError, match="no preset 'huge'; expected one of laptop-fast, laptop, full-fast, full,"):
         preset("huge")
