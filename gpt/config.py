@@ -234,7 +234,7 @@ PRESETS: dict[str, TrainConfig] = {
     # nanoGPT's character model, 10.7 million parameters, on a CPU in less than an hour.
     "full-fast": TrainConfig(
         out_dir="runs/shakespeare-full", model=replace(_FULL, dropout=0.0), optimizer="muon", batch_size=8,
-        max_iters=1600, learning_rate=5e-3, warmup_iters=20, decay="linear", eval_iters=5, final_eval_iters=160,
+        max_iters=2000, learning_rate=5e-3, warmup_iters=20, decay="linear", eval_iters=5, final_eval_iters=160,
     ),
     # nanoGPT's recipe for it, for a GPU: a day on a CPU.
     "full": TrainConfig(out_dir="runs/shakespeare-full", model=_FULL, batch_size=64, max_iters=5000, eval_iters=20),
