@@ -22,17 +22,17 @@ _HEIGHT = 32  # rows whose shares in the gradients of weight and bias one thread
 )
 def _normalise(x, weight, bias, eps, centred, y, mean, rstd):
     """Layer norm; not centred: the mean counts as 0."""
-    share = f32(1) / f32(x.shape[1])
+    share = 1 / x.shape[1]  # in float64, so that the mean of equal numbers is the number itself
     for i in prange(x.shape[0]):
         row, out = x[i], y[i]
         centre, squares = f32(0), f32(0)
         if centred:
             for j in range(row.size):
                 centre += row[j]
-            centre *= share
+        centre = f32(centre * share)
         for j in range(row.size):
             squares += (row[j] - centre) * (row[j] - centre)
-        r = rsqrt(squares * share + eps)
+        r = rsqrt(f32(squares * share) + eps)
         for j in range(row.size):
             out[j] = (row[j] - centre) * r * weight[j] + bias[j]
         mean[i], rstd[i] = centre, r
