@@ -114,7 +114,22 @@ def detached_known_from_the_graph():
     return F.linear(x, lin.weight.detach()).sum(), lin.weight  # here
 
 
-@fault("none", "no_grad", "", "linear in Linear", "ran under no_grad()", "outside of no_grad()")
+@fault("none", "detach", "", "detach() at", "linear in h.1.mlp.inner.c_fc (gpt/model.py")
+def branch_of_a_real_model_detached():
+    class Cut(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(x.detach())  # here
+
+    model, x, y = gpt()
+    model.h[1].mlp = Cut(model.h[1].mlp)
+    return lambda: model(x, y)[1], model.h[1].ln_2.weight
+
+
+@fault("none", "no_grad", "linear", "linear in Linear", "ran under no_grad()", "outside of no_grad()")
 def under_no_grad():
     lin, w = layer(), numbers(8).requires_grad_()
 
@@ -181,7 +196,7 @@ def copied_by_tensor():
     return loss, lin.weight
 
 
-@fault("none", "integer", "", "cast", "int64", "gather()")
+@fault("none", "integer", "cast", "cast", "int64", "gather()")
 def cast_to_integer():
     lin, table = layer(), numbers(8, 2).requires_grad_()
 
@@ -192,7 +207,7 @@ def cast_to_integer():
     return loss, lin.weight
 
 
-@fault("none", "integer", "", "argmax", "softmax() for argmax()")
+@fault("none", "integer", "argmax", "argmax", "softmax() for argmax()")
 def through_argmax():
     lin, table = layer(), numbers(8, 2).requires_grad_()
 
@@ -203,7 +218,7 @@ def through_argmax():
     return loss, lin.weight
 
 
-@fault("none", "integer", "", "gt", "bool", "sigmoid() for a comparison")
+@fault("none", "integer", "gt", "gt", "bool", "sigmoid() for a comparison")
 def through_a_comparison():
     lin, w = layer(), numbers(8).requires_grad_()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -268,6 +269,19 @@ def test_the_trainer_says_it_at_evaluations(tiny, capsys, monkeypatch):
     said = capsys.readouterr().err
     assert said.count("Health of GPT: ") == 3  # before, and after steps 2 and 4
     assert said.count("update / weight") >= 3
+
+
+def test_the_step_of_two_optimizers_together(tiny):
+    trainer = Trainer.start(replace(tiny, optimizer="muon", model=replace(tiny.model, dropout=0.0)))
+    found = {f.where: f.value for f in trainer.health().of("update")}
+    x, y = next(trainer.evaluation_batches("train"))
+    before = {name: p.detach().numpy().copy() for name, p in trainer.model.named_parameters()}
+    trainer.model(x, y)[1].backward()
+    trainer.optimizer.step()
+    assert {"wte.weight", "h.0.attn.c_attn.weight"} <= set(found)
+    for name, value in found.items():
+        p = trainer.model.get_parameter(name).detach().numpy()
+        assert value == pytest.approx(np.linalg.norm(p - before[name]) / np.linalg.norm(before[name]), rel=1e-4)
 
 
 def test_training_goes_on_as_if_it_had_not_been_asked(tiny):

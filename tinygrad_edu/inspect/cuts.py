@@ -16,7 +16,7 @@ from .. import creation
 from ..autograd.engine import _PACKAGE, Leaf, Node, _user_line, owner
 from ..autograd.modes import state
 from ..tensor import Tensor
-from .names import code_line
+from .names import Names, code_line
 
 # The calls by which numbers leave a tensor, and those by which numbers become one.
 _EXITS: dict[CodeType, str] = {
@@ -53,10 +53,6 @@ class Event:
     scope: Any = None
     node: Node | None = None
 
-    def place(self) -> str:
-        module = type(self.scope[1]).__name__ if self.scope is not None else ""
-        return f"{self.name}{' in ' + module if module else ''} ({self.line})"
-
 
 @dataclass(frozen=True)
 class Cut:
@@ -64,12 +60,15 @@ class Cut:
 
     cause: str
     what: str
-    line: str
     fix: str
+    event: Event
+    """What interrupts it."""
 
 
 class Watch:
     """Runs a function and writes down what happens. It keeps every array alive that it sees."""
+
+    names: Names  # to be set before questions are asked
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self.events: list[Event] = []
@@ -122,7 +121,7 @@ class Watch:
             elif i in leads and e.kind != "exit" and any(id(x) in alive for x in e.inputs):
                 found.append(self._reason(e, alive))
         if not found and id(loss._array) in alive and loss._node is None:
-            found.append(self._detached(loss._array, "the loss", ""))
+            found.append(self._detached(loss._array, None))
         return found
 
     def departures(self, p: Tensor, loss: Tensor) -> list[Cut]:
@@ -163,45 +162,52 @@ class Watch:
 
     # ---- saying it -------------------------------------------------------------------------------------------------
 
+    def place(self, e: Event) -> str:
+        """Operation, module and line."""
+        path = self.names.path(e)
+        return f"{e.name}{' in ' + path if path else ''} ({e.line})"
+
     def _reason(self, e: Event, alive: set[int]) -> Cut:
         if e.kind == "entry":
             x = next(x for x in e.inputs if id(x) in alive)
             if any(c.kind == "exit" and c.outputs[0] is x for c in self.events):
-                return self._detached(x, e.place(), e.line)
+                return self._detached(x, e)
             what = f"{e.name} at {e.line} copies the numbers of a tensor without its history"
-            return Cut("left", what, e.line, "Use the tensor itself, or its clone().")
+            return Cut("left", what, "Use the tensor itself, or its clone().", e)
         if not e.recording:
-            what = f"{e.place()} ran under no_grad(), so it was not recorded"
-            return Cut("no_grad", what, e.line, "Compute it outside of no_grad(), or in enable_grad().")
+            what = f"{self.place(e)} ran under no_grad(), so it was not recorded"
+            return Cut("no_grad", what, "Compute it outside of no_grad(), or in enable_grad().", e)
         dtype = e.outputs[0].dtype
         if e.name == "cast" and dtype.kind != "f":
-            what = f"{e.place()} made {dtype} of it, and integers have no gradient"
+            what = f"{self.place(e)} made {dtype} of it, and integers have no gradient"
             fix = "Stay in floating point; to choose by index use gather() or a softmax-weighted sum."
-            return Cut("integer", what, e.line, fix)
+            return Cut("integer", what, fix, e)
         if not e.differentiable or dtype.kind != "f":
-            what = f"{e.place()} gives {dtype} and has no gradient: it does not follow small changes of its input"
+            what = f"{self.place(e)} gives {dtype} and has no gradient: it does not follow small changes of its input"
             fix = "Put something smooth in its place: softmax() for argmax(), sigmoid() for a comparison."
-            return Cut("integer", what, e.line, fix)
-        return self._detached(next(x for x in e.inputs if id(x) in alive), e.place(), e.line)
+            return Cut("integer", what, fix, e)
+        return self._detached(next(x for x in e.inputs if id(x) in alive), e)
 
-    def _detached(self, x: Any, user: str, line: str) -> Cut:
-        """A tensor's numbers are used without its history."""
+    def _detached(self, x: Any, used: Event | None) -> Cut:
+        """A tensor's numbers are used without its history, by an operation or, None, as the loss."""
+        user = "the loss" if used is None else self.place(used)
         memory = set(_tokens((x,)))
         left = [e for e in self.events if e.kind == "exit" and not memory.isdisjoint(_tokens(e.inputs))]
         if not left:
-            return Cut("detach", f"{user} uses its numbers without its history", line, "Use the tensor itself.")
+            by = used or self.events[-1]
+            return Cut("detach", f"{user} uses its numbers without its history", "Use the tensor itself.", by)
         by = next((e for e in left if "detach" not in e.name), left[0])
         what = f"{by.name} at {by.line} cut it off; {user} uses the numbers without their history"
         fix = f"Leave out {by.name}, or keep it for what is only looked at."
-        return Cut("detach" if "detach" in by.name else "left", what, by.line, fix)
+        return Cut("detach" if "detach" in by.name else "left", what, fix, by)
 
     def _left(self, e: Event, back: Event | None = None) -> Cut:
         used = next((u for u in self.events if u.kind != "exit" and any(x is e.outputs[0] for x in u.inputs)), back)
         what = f"{e.name} at {e.line} made plain numbers of it"
         if used is not None:
-            what += f", and plain numbers went into {used.place()}"
+            what += f", and plain numbers went into {self.place(used)}"
         fix = f"Compute with tensors all the way: leave out {e.name}, or keep it for what is only looked at."
-        return Cut("left", what, e.line, fix)
+        return Cut("left", what, fix, e)
 
 
 _VIEWS = ("detach()", "detach_()", ".data", ".numpy()", "np.asarray()")  # exits by which the memory stays the same

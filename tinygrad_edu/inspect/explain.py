@@ -68,9 +68,7 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         facts = "".join(f"<li>{html.escape(fact)}</li>" for fact in self.evidence)
-        return (
-            f"<p><b>{html.escape(self.verdict)}</b></p><ul>{facts}</ul><p><b>Fix:</b> {html.escape(self.fix)}</p>"
-        )
+        return f"<p><b>{html.escape(self.verdict)}</b></p><ul>{facts}</ul><p><b>Fix:</b> {html.escape(self.fix)}</p>"
 
 
 def explain(loss: Tensor | Callable[[], Tensor], p: Tensor) -> Explanation:
@@ -100,7 +98,7 @@ def _explain(name: str, loss: Any, p: Any, frame: FrameType) -> Explanation:
         check_history(name, loss)
     root = loss._graph_node()
     everything = in_backward_order([root])
-    names = Names(everything, frame)
+    names = Names([*everything, *(watch.events if watch else ())], frame)
     target = p._graph_node()
     if target not in everything:
         return _not_connected(p, loss, everything, names, watch)
@@ -133,6 +131,7 @@ def _not_connected(
         name = "The " + name[2:]
     facts = [_extent(loss, everything, names)]
     if watch is not None:
+        watch.names = names
         cuts = watch.cuts(p, loss) or watch.departures(p, loss)
         if cuts:
             first = cuts[0]
@@ -140,14 +139,17 @@ def _not_connected(
             if len(cuts) > 4:
                 facts.append(f"{len(cuts) - 4} more of the kind.")
             verdict = f"{name} gets no gradient: {first.what}."
-            return Explanation(name, "none", first.cause, verdict, tuple(facts), first.fix, location=first.line)
+            op, path = (first.event.name, names.path(first.event)) if first.event.kind == "op" else ("", "")
+            return Explanation(
+                name, "none", first.cause, verdict, tuple(facts), first.fix, op, path, first.event.line
+            )  # fmt: skip
         used = watch.used(p)
         if used is not None:
-            facts.append(f"It was first used by {used.place()}, but nothing that came of it went into the loss.")
+            facts.append(f"It was first used by {watch.place(used)}, but nothing that came of it went into the loss.")
             return Explanation(
                 name, "none", "not_used", f"{name} gets no gradient: the loss does not depend on it.", tuple(facts),
                 "Look at what happens to that result: it is dropped or overwritten before the loss.", used.name,
-                location=used.line,
+                names.path(used), used.line,
             )  # fmt: skip
     for node in everything:
         constants = (node.constants or ()) if isinstance(node, Node) else ()

@@ -112,11 +112,14 @@ class Flow:
 
 
 def norm(g: Any) -> float:
-    """The Euclidean norm, added up in float64."""
-    flat = np.asarray(g.get() if hasattr(g, "get") else g, np.float64).reshape(-1)
+    """The Euclidean norm, added up in float64 piece by piece. NaN or infinite if an element is."""
+    flat = np.asarray(g.get() if hasattr(g, "get") else g).reshape(-1)
+    total = 0.0
     with np.errstate(all="ignore"):
-        total = float(flat @ flat)
-    if total == 0 or math.isinf(total):  # squares under- or overflow before norms do
-        top = float(np.abs(flat).max()) if flat.size else 0.0
-        return top * math.sqrt(float(np.square(flat / top).sum())) if top and math.isfinite(top) else top
-    return math.sqrt(total) if total > 0 else total
+        for start in range(0, flat.size, 1 << 16):
+            piece = flat[start : start + (1 << 16)].astype(np.float64)
+            total += float(piece @ piece)
+        if total == 0 or math.isinf(total):  # squares under- and overflow before norms do
+            top = float(np.abs(flat).max(initial=0))
+            return top * math.sqrt(float(np.square(flat / top, dtype=np.float64).sum())) if 0 < top < math.inf else top
+    return math.sqrt(total) if total > 0 else math.nan

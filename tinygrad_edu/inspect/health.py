@@ -28,7 +28,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -37,7 +37,6 @@ from ..autograd.modes import state
 from ..autograd.replay import Values
 from ..backend.device import quiet
 from ..nn.module import Module
-from ..optim.optimizer import Optimizer
 from ..tensor import Tensor, made
 from .flow import check, check_history, check_kept, norm
 from .names import Names
@@ -84,9 +83,17 @@ class Finding:
         return not self.sentence
 
 
+class Stepper(Protocol):
+    """An optimizer, or several that step as one."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]: ...
+
+    def step(self) -> Any: ...
+
+
 class Health:
-    """The answer of `health`: all findings. `str` and notebooks show what is usual in a line, and what is not in words.
-    """
+    """The answer of `health`. `str` and notebooks show what is usual in a line, and what is not in words."""
 
     def __init__(self, name: str, findings: list[Finding], note: str) -> None:
         self.name, self.findings, self.note = name, findings, note
@@ -152,13 +159,13 @@ def _span(found: list[Finding]) -> str:
     """The values, and what is usual."""
     values, (low, high) = sorted(f.value for f in found), found[0].usual
     span = f"{values[0]:.3g}" if values[0] == values[-1] else f"{values[0]:.3g} to {values[-1]:.3g}"
-    if low == -math.inf and high == math.inf:
+    if high == math.inf:
         return span
     usual = f"up to {high:.3g}" if low in (-math.inf, 0) else f"{low:.3g} to {high:.3g}"
     return f"{span} (usual: {usual})"
 
 
-def health(model: Module, loss: Tensor | Callable[[], Tensor], optimizer: Optimizer | None = None) -> Health:
+def health(model: Module, loss: Tensor | Callable[[], Tensor], optimizer: Stepper | None = None) -> Health:
     """How healthy a model is on one batch: updates, gradients, dead and saturated units, attention, residual stream.
 
     loss: the loss of the batch, before backward() has freed its graph, or a function of no arguments that computes it.
@@ -186,7 +193,7 @@ def health(model: Module, loss: Tensor | Callable[[], Tensor], optimizer: Optimi
 
 
 class _Look:
-    def __init__(self, model: Module, loss: Tensor, optimizer: Optimizer | None, frame: Any) -> None:
+    def __init__(self, model: Module, loss: Tensor, optimizer: Stepper | None, frame: Any) -> None:
         self.loss, self.optimizer = loss, optimizer
         root = loss._graph_node()
         everything = in_backward_order([root])

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from types import CodeType, FrameType
 from typing import Any
 
-from ..autograd.engine import Leaf, Node
+from ..autograd.engine import Node
 from ..nn.module import Module
 from ..tensor import Tensor
 from .recorder import _paths, _source_line, _variables
@@ -16,7 +16,7 @@ from .recorder import _paths, _source_line, _variables
 class Names:
     """Names for the nodes of a graph and the tensors in it: as the modules that ran know them, or else variables."""
 
-    def __init__(self, nodes: Iterable[Node | Leaf], frame: FrameType | None = None, model: Module | None = None):
+    def __init__(self, nodes: Iterable[Any], frame: FrameType | None = None, model: Module | None = None):
         scopes: dict[int, Any] = {}
         for node in nodes:
             self._add(scopes, getattr(node, "scope", None))
@@ -36,8 +36,8 @@ class Names:
             self._add(scopes, scope[0])
             scopes[id(scope)] = scope
 
-    def path(self, node: Node) -> str:
-        """The module that a node was recorded in, "h.3.attn.c_attn"; of a model itself the name of its class."""
+    def path(self, node: Any) -> str:
+        """The module that a node, or another thing with a `scope`, ran in: "h.3.attn", or the class of a model."""
         if node.scope is None:
             return ""
         return self._paths.get(id(node.scope)) or type(node.scope[1]).__name__
