@@ -13,6 +13,7 @@ from tinygrad_edu.kernels.cpu import attention, threads
 from tinygrad_edu.kernels.cpu.attention import Attention
 from tinygrad_edu.nn import functional as F
 from tinygrad_edu.ops import attention as ops
+from tinygrad_edu.ops.indexing import SlicePart
 
 pytestmark = pytest.mark.skipif(attention.BLAS is None, reason="NumPy's BLAS cannot be called from kernels")
 SETTINGS = {"scale": 0.2, "is_causal": True}
@@ -159,3 +160,26 @@ def test_the_public_function_runs_it():
     assert [forward for forward, *_ in results] == [Attention.forward, ops.Attention.forward]
     for found, expected in zip(results[0][1:], results[1][1:], strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_between_the_projections_nothing_is_copied(monkeypatch):
+    """As in GPT: the three gradients come back as one array, the joined heads are a view of the output."""
+
+    def copied(*args):
+        raise AssertionError("a gradient was added into zeros")
+
+    monkeypatch.setattr(SlicePart, "add_to", copied)
+    B, T, NH, HS = 12, 64, 4, 32
+    x = tg.randn(B, T, 3 * NH * HS, requires_grad=True) * 1
+    arrived = []
+    x.register_hook(lambda g: arrived.append(g.numpy()))
+    q, k, v = x.view(B, T, 3, NH, HS).permute(2, 0, 3, 1, 4).unbind(0)
+    y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    joined = y.transpose(1, 2).reshape(B, T, NH * HS)
+    assert np.shares_memory(joined.detach().numpy(), y.detach().numpy())
+    gradients = []
+    for t in q, k, v:
+        t.register_hook(lambda g: gradients.append(g.numpy()))
+    joined.backward(tg.randn(B, T, NH * HS))
+    assert arrived[0].flags.c_contiguous
+    assert all(np.shares_memory(g, arrived[0]) for g in gradients)
