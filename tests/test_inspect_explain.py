@@ -473,6 +473,12 @@ def half_precision_overflow():
     return (x * x).sum(), x  # here
 
 
+@fault("huge", "overflow", "cast", "does not fit: values reach 100000", "float16 ends at 65504", "Keep it in float32")
+def number_too_large_for_half_precision():
+    x = leaf(100.0, 1.0)
+    return (x * 1000).half().sum(), x  # here
+
+
 @fault("nan", "forward_value", "softmax", "hold -inf alone", "come from masked_fill", "one place of every row unmasked")
 def row_masked_entirely():
     x = numbers(2, 3).requires_grad_()
@@ -599,6 +605,13 @@ def test_the_bengio_network_with_saturated_units():
         W1 *= 1e6
     found = explain(F.cross_entropy(tg.tanh(table[X].view(-1, 30) @ W1) @ W2, Y), table)
     assert (found.state, found.cause, found.op, found.name) == ("zero", "saturated", "tanh", "table")
+
+
+def test_a_way_that_is_cut_is_named_beside_one_that_is_not():
+    x = leaf(1.0, 2.0)
+    found = explain(lambda: (x * x.detach()).sum(), x)
+    assert found.state == "ordinary" and "One way to it is cut, though: detach() at" in found.evidence[-1]
+    assert "cut" not in str(explain(lambda: (x * x).sum(), x))
 
 
 def test_the_thresholds_are_those_documented():

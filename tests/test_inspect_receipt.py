@@ -147,6 +147,10 @@ def test_many_uses_in_half_precision_add_up_to_rounding():
     loss = sum((w * numbers(8, seed=i, dtype=tg.float16)).sum() for i in range(40))
     found = receipt(loss, w)
     assert len(found) == 40 and found.adds_up and found.error > 0
+    text = str(found).split("\n")
+    assert len(text) < 45 and "28 more, of norm" in text[-2]
+    rest = math.fsum(at.share for at in found.lines[12:])
+    assert text[-2].startswith(f"{100 * rest:5.1f} %")
 
 
 def test_the_text_fits_a_terminal_and_notebooks_get_a_table(laptop):

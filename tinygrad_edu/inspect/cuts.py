@@ -116,6 +116,8 @@ class Watch:
             if e.node is not None and not connected.isdisjoint(e.node.parents):
                 connected.add(e.node)
                 alive |= set(map(id, e.outputs))
+                beside = zip(e.inputs, e.node.parents, strict=False)
+                found += [self._detached(x, e) for x, q in beside if i in leads and q is None and id(x) in alive]
             elif i in leads and e.kind == "exit" and e.name not in _VIEWS and id(e.inputs[0]) in alive:
                 found.append(self._left(e))
             elif i in leads and e.kind != "exit" and any(id(x) in alive for x in e.inputs):

@@ -7,7 +7,7 @@ import math
 import sys
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, cast
 
@@ -103,7 +103,12 @@ def _explain(name: str, loss: Any, p: Any, frame: FrameType) -> Explanation:
     if target not in everything:
         return _not_connected(p, loss, everything, names, watch)
     check_kept(name, loss)
-    return _Case(loss, p, names).explain()
+    found = _Case(loss, p, names).explain()
+    if watch is not None:
+        watch.names = names
+        ways = [f"One way to it is cut, though: {cut.what}." for cut in watch.cuts(p, loss)[:3]]
+        found = replace(found, evidence=(*found.evidence, *ways))
+    return found
 
 
 # ---- None ------------------------------------------------------------------------------------------------------------
@@ -192,7 +197,7 @@ def _extent(loss: Tensor, everything: list[Node | Leaf], names: Names) -> str:
 
 def _at(found: Explanation, node: Node, names: Names) -> Explanation:
     """The explanation with its place filled in."""
-    return Explanation(**{**found.__dict__, "op": node.op.name, "path": names.path(node), "location": line(node)})
+    return replace(found, op=node.op.name, path=names.path(node), location=line(node))
 
 
 # ---- a gradient that arrives, or should ------------------------------------------------------------------------------

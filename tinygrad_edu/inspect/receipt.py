@@ -16,6 +16,7 @@ from .flow import Edge, Flow, check, check_history, check_kept, norm
 from .names import Names, line
 from .recorder import _summed
 
+SHOWN = 12  # lines of a text; an RNN's weight has one for every step
 VIEWS = ("reshape", "permute", "slice", "expand", "contiguous", "clone", "cast", "transpose")
 
 
@@ -82,9 +83,12 @@ class Receipt:
         text = [self._title()]
         if self.lines:
             text += ["", "  share      norm  cosine  from"]
-        for at in self.lines:
+        for at in self.lines[:SHOWN]:
             text.append(f"{_percent(at.share)}  {at.norm:8.3g}  {at.cosine:6.3f}  {_source(at)}"[:80])
             text += [" " * 26 + more for more in (at.location, at.note) if more]
+        if rest := self.lines[SHOWN:]:
+            share = math.fsum(at.share for at in rest)
+            text.append(f"{_percent(share)}{' ' * 19}{len(rest):,} more, of norm {rest[0].norm:.3g} or less; see .lines")
         if self.lines:
             text.append(f"{_percent(1.0 if self.norm else math.nan)}  {self.norm:8.3g}          {self._sum()}")
         return "\n".join([*text, *([self.note] if self.note else [])])
@@ -106,7 +110,7 @@ class Receipt:
             f"<td style='text-align:left'>{html.escape(_source(at))}</td>"
             f"<td style='text-align:left'>{html.escape(at.location)}</td>"
             f"<td style='text-align:left'>{html.escape(at.note)}</td></tr>"
-            for at in self.lines
+            for at in self.lines[:100]
         )
         return (
             f"<table><caption>{html.escape(self._title())}</caption><thead><tr><th>share</th><th>norm</th>"
