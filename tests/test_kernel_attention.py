@@ -81,6 +81,12 @@ def test_plain_memory_and_a_gradient_in_another_order():
     compare(q, k, v, None, np.broadcast_to(np.float32(0.7), gy.shape), scale=0.2, is_causal=True)
 
 
+def test_many_keys():
+    rng = np.random.default_rng(4)
+    q, k, v, gy = (heads(rng, 1, 2, n, 16) for n in (40, 20000, 20000, 40))
+    compare(q, k, v + 1, None, gy, scale=0.02, is_causal=False)
+
+
 def test_scores_that_exp_would_overflow_on():
     q, k, v, gy = packed(2, 4, 80, 32)
     compare(q * np.float32(100), k * np.float32(10), v, None, gy, scale=1.0, is_causal=True)

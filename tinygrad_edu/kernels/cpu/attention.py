@@ -82,20 +82,24 @@ def _find_largest(s, largest):
 
 
 @_part
-def _exponentials(s, largest, total):
-    """s becomes e = exp(s - largest), and total += the sum over the keys."""
+def _exponentials(s, largest, total, block):
+    """s becomes e = exp(s - largest), and total += the sum over the keys, which the block takes up first."""
+    block[:] = 0
     for i in range(s.shape[0]):
         row = s[i]
         for j in range(row.size):
             row[j] = _weight(row[j] - largest[j])
         for j in range(row.size):
-            total[j] += row[j]
+            block[j] += row[j]
+    for j in range(block.size):
+        total[j] += block[j]
 
 
 @_part
 def _attend_head(function, q, k, v, keep, scale, is_causal, y, h, stats, first_tile, step):
-    tiles, _, width = stats.shape
+    tiles, _, width = stats.shape  # a constant width would be unrolled before it could be vectorised
     e, turned = np.empty((k.shape[0], width), np.float32), np.empty((q.shape[1], width), np.float32)
+    block = np.empty(width, np.float32)
     for tile in range(first_tile, tiles, step):
         top, bottom = tile * width, min((tile + 1) * width, q.shape[0])
         end = min(bottom, k.shape[0]) if is_causal else k.shape[0]
@@ -111,7 +115,7 @@ def _attend_head(function, q, k, v, keep, scale, is_causal, y, h, stats, first_t
             largest[j] = f32(0) if largest[j] == -np.inf else largest[j]
         for left in range(0, end, _KEYS):
             right = min(left + _KEYS, end)
-            _exponentials(e[left:right], largest, r)
+            _exponentials(e[left:right], largest, r, block)
             if keep.size:
                 _drop(keep[top:bottom, left:right], e[left:right])
             _product(
