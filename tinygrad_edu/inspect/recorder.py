@@ -534,9 +534,8 @@ def _unique(lines: list[SourceLine]) -> tuple[list[SourceLine], list[int]]:
 
 
 def _machine() -> MachineRecord:
-    from .. import __version__
-
+    version = sys.modules[__name__.partition(".")[0]].__version__
     return MachineRecord(
-        platform.python_version(), np.__version__, __version__, f"{platform.system()} {platform.machine()}",
+        platform.python_version(), np.__version__, version, f"{platform.system()} {platform.machine()}",
         os.cpu_count() or 0, "auto" if dispatch.twins_in_use() else "reference",
     )  # fmt: skip
