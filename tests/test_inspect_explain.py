@@ -399,6 +399,14 @@ def never_the_larger():
     return tg.maximum(lin(numbers(3, 4)), tg.full((3, 8), 1e3)).sum(), lin.weight  # here
 
 
+@fault("zero", "overwritten", "slice_scatter", "writes other values over it", "was replaced")
+def overwritten():
+    lin = layer()
+    y = lin(numbers(3, 4))
+    y[1:] = 0.0  # here
+    return y[1:].sum(), lin.weight
+
+
 @fault("zero", "cancelled", "", "2 contributions cancel each other at it", "norm 0", "x - x")
 def cancelled():
     lin, x = layer(), numbers(3, 4)
@@ -512,14 +520,14 @@ def variance_of_one_number():
 # ---- tiny and huge ---------------------------------------------------------------------------------------------------
 
 
-@fault("tiny", "vanishing", "sigmoid", "20 x sigmoid shrink it", "on average", "residual connections")
+@fault("tiny", "vanishing", "sigmoid", "20 x sigmoid shrink it", "on average; least, ", "residual connections")
 def vanishing():
     layers = [layer(seed=i, inputs=8) for i in range(20)]
     net = nn.Sequential(*itertools.chain.from_iterable((lin, nn.Sigmoid()) for lin in layers))
     return (net(numbers(4, 8)) ** 2).mean(), layers[0].weight
 
 
-@fault("huge", "exploding", "linear", "20 x linear make it", "clip_grad_norm_()")
+@fault("huge", "exploding", "linear", "20 x linear make it", "It grows most, ", "clip_grad_norm_()")
 def exploding():
     net = nn.Sequential(*(layer(seed=i, inputs=8) for i in range(20)))
     return net(numbers(4, 8)).mean(), net[0].weight

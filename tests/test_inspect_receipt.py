@@ -12,7 +12,9 @@ import tinygrad_edu.nn.functional as F
 from gpt import GPT
 from gpt.config import preset
 from tinygrad_edu import nn
+from tinygrad_edu.inspect.explain import explain
 from tinygrad_edu.inspect.receipt import Contribution, Receipt, receipt
+from tinygrad_edu.testing.op_table import OURS, Call, cases, records
 
 
 def numbers(*shape, seed=0, dtype=tg.float32):
@@ -140,6 +142,34 @@ def test_gradients_of_zero_and_nan_and_none_at_all():
     assert not found.adds_up and "not finite" in found.note
     found = receipt(numbers(2, seed=1).requires_grad_().sum(), w)
     assert not found.lines and "inspect.explain" in str(found)
+
+
+@pytest.mark.parametrize("family", sorted(records()))
+def test_receipts_and_explanations_of_every_operation(family):
+    """One call of each function of the op table, with random cotangents: the lines add up, and the verdict fits."""
+    seen = 0
+    for record in records()[family]:
+        if not record.differentiable:
+            continue
+        sample, where = next(iter(cases(record)))
+        call = Call(OURS, record, sample, "float32")
+        results = call.result if isinstance(call.result, (list, tuple)) else [call.result]
+        outputs = [y for y in results if isinstance(y, tg.Tensor) and y.requires_grad and y.numel()]
+        if not outputs:
+            continue
+        loss = sum((y * numbers(*y.shape, seed=1)).sum() for y in outputs)
+        for x in (leaf for leaf in call.leaves if leaf.requires_grad):
+            (grad,) = tg.autograd.grad(loss, x, retain_graph=True, allow_unused=True)
+            found = receipt(loss, x)
+            finite = grad is not None and bool(tg.isfinite(grad).all())
+            assert found.adds_up or (grad is not None and not finite), where
+            if finite:
+                np.testing.assert_array_equal(found.total.numpy(), grad.numpy(), err_msg=where)
+            state = explain(loss, x).state
+            if grad is None or finite:
+                assert (state == "none", state == "zero") == (grad is None, finite and not grad.any()), where
+            seen += 1
+    assert seen or family in ("creation", "random")
 
 
 def test_many_uses_in_half_precision_add_up_to_rounding():

@@ -511,7 +511,11 @@ class _Case:
                 f"{self.names.place(edges[0].node)}."
             )
             why = self._reason(worst)
-            facts += [f"{op} passes on {factor ** (1 / len(edges)):.2g} of what arrives, on average.", *why.facts]
+            facts += [
+                f"{op} passes on {factor ** (1 / len(edges)):.2g} of what arrives, on average; least, {gain:.2g}, at "
+                f"{self.names.place(worst.node)}.",
+                *why.facts,
+            ]
             fix = (
                 "Shorten the way: residual connections, normalisation, ReLU or GELU in the place of sigmoid and tanh, "
                 "and initial weights with a gain near 1."
@@ -537,6 +541,7 @@ class _Case:
                 f"it explodes on the way; {len(edges)} x {op} make it {factor:.1g} times larger in all, first "
                 f"{self.names.place(edges[0].node)}."
             )
+            facts.append(f"It grows most, {gain:.3g} times, at {self.names.place(worst.node)}.")
             fix = "Clip it with clip_grad_norm_(), make the initial weights smaller, or normalise between the layers."
             return self._answer("huge", "exploding", verdict, facts, fix, edges[0].node)
         verdict += f"{self.names.place(worst.node)} makes it {gain:.3g} times larger."

@@ -343,6 +343,24 @@ def _picked(at: _At) -> Reason | None:
     )  # fmt: skip
 
 
+def _overwritten(at: _At) -> Reason | None:
+    """Operations that put values in the place of others: input 0 is what was there before."""
+    if at.i:
+        return _picked(at)
+    return Reason(
+        "overwritten", "writes other values over it wherever a gradient arrives",
+        "Look at the indices: all of it that the loss looks at was replaced.",
+    )  # fmt: skip
+
+
+def _lerp(at: _At) -> Reason | None:
+    weight = np.asarray(at.inputs[2])
+    if at.i < 2 and (weight == (1, 0)[at.i]).all():
+        what = f"has the weight {float(weight.flat[0]):g}, which takes the other end alone"
+        return Reason("times_zero", what, "Give it a weight between 0 and 1.")
+    return None
+
+
 def _larger(at: _At) -> Reason | None:
     return Reason(
         "not_chosen", "takes the other operand wherever a gradient arrives",
@@ -380,5 +398,7 @@ _REASONS: dict[str, Callable[[_At], Reason | None]] = {
     "sign": _step, "floor": _step, "ceil": _step, "trunc": _step, "round": _step,
     "pow": _at_minimum, "huber_loss": _at_minimum, "abs": _at_minimum, "norm": _at_minimum,
     "index": _picked, "gather": _picked, "slice": _picked, "maximum": _larger, "minimum": _larger,
+    "index_put": _overwritten, "slice_scatter": _overwritten, "scatter": _overwritten, "lerp": _lerp,
+    "copysign": lambda at: _step(at) if at.i else None,
     "layer_norm": _norm, "rms_norm": _norm,
 }  # fmt: skip

@@ -87,8 +87,8 @@ class Receipt:
             text.append(f"{_percent(at.share)}  {at.norm:8.3g}  {at.cosine:6.3f}  {_source(at)}"[:80])
             text += [" " * 26 + more for more in (at.location, at.note) if more]
         if rest := self.lines[SHOWN:]:
-            share = math.fsum(at.share for at in rest)
-            text.append(f"{_percent(share)}{' ' * 19}{len(rest):,} more, of norm {rest[0].norm:.3g} or less; see .lines")
+            share, most = math.fsum(at.share for at in rest), rest[0].norm
+            text.append(f"{_percent(share)}{' ' * 19}{len(rest):,} more, of norm {most:.3g} or less; see .lines")
         if self.lines:
             text.append(f"{_percent(1.0 if self.norm else math.nan)}  {self.norm:8.3g}          {self._sum()}")
         return "\n".join([*text, *([self.note] if self.note else [])])
