@@ -130,6 +130,11 @@ def dim_indices(dim: Dim, ndim: int) -> tuple[int, ...]:
     return dims if ndim else ()
 
 
+def all_below(indices: Any, n: int) -> bool:
+    """Whether all integers of an array are in 0 .. n-1. As unsigned numbers negative ones are larger than any other."""
+    return not indices.size or int(indices.view(f"u{indices.itemsize}").max()) < n
+
+
 def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     """A shape given as separate integers or as one sequence."""
     if len(args) == 1 and type(args[0]) is not int and isinstance(args[0], Sequence):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..autograd.modes import no_grad
 from ..dispatch import apply
 from ..ops import embedding as ops
-from .arguments import require_tensor
+from .arguments import all_below, require_tensor
 from .elementwise import div, mul, where
 from .indexing import index_add, index_select, masked_fill
 from .linalg import require_same_dtype
@@ -47,7 +47,7 @@ def embedding(
         if not -vocabulary <= padding_idx < vocabulary:
             raise AssertionError(f"embedding: padding_idx {padding_idx} must be a row of weight, 0 .. {vocabulary - 1}")
         padding_idx %= vocabulary
-    if indices.size and not 0 <= indices.min() <= indices.max() < vocabulary:
+    if not all_below(indices, vocabulary):
         bad = indices[(indices < 0) | (indices >= vocabulary)][0]
         raise IndexError(f"embedding: index {bad} is out of range for the {vocabulary} rows of weight")
     if max_norm is not None:

@@ -12,7 +12,7 @@ from ..autograd.modes import is_grad_enabled
 from ..backend.device import quiet
 from ..dispatch import apply
 from ..ops import indexing as ops
-from .arguments import cast, dim_index, on_tensor, require_tensor
+from .arguments import all_below, cast, dim_index, on_tensor, require_tensor
 from .shape import broadcast_shapes, expand, flatten, reshape
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class IndexOutOfRange(IndexError, RuntimeError):
 
 def require_in_range(index: Any, size: int, dim: int, *, negative: bool = True) -> None:
     """IndexOutOfRange unless every element of the array `index` is an index of a dimension of this size."""
-    if index.size:
+    if not all_below(index, size):
         low, high = int(index.min()), int(index.max())
         if high >= size or low < (-size if negative else 0):
             wrong = high if high >= size else low

@@ -14,7 +14,7 @@ from ..autograd.modes import no_grad
 from ..dispatch import apply
 from ..ops import loss as ops
 from .activation import logsigmoid, relu
-from .arguments import promote, require_tensor
+from .arguments import all_below, promote, require_tensor
 from .distance import pairwise_distance
 from .elementwise import (
     abs,
@@ -173,8 +173,7 @@ def _class_rows(name: str, input: Tensor, target: Tensor, ignore_index: int) -> 
             f"{name}: expected target of shape {expected} for input of shape {x}, got {t.shape}"
             + ("; targets that are probabilities must have a floating dtype" if t.shape == x else "")
         )
-    outside = ((t < 0) | (t >= classes)) & (t != ignore_index)
-    if outside.any():
+    if not all_below(t, classes) and (outside := ((t < 0) | (t >= classes)) & (t != ignore_index)).any():
         position = tuple(int(i[0]) for i in outside.nonzero())
         raise IndexError(
             f"{name}: Target {t[position]} at position {position} is out of bounds for {classes} classes; use 0 .. "
@@ -194,6 +193,8 @@ def _reduced_classes(
     if reduction != "mean":
         return _reduced(losses if t.ndim == 1 else reshape(losses, t.shape), reduction)
     counted = t[t != ignore_index]
+    if weight is None and counted.size == t.size:
+        return mean(losses)
     return sum(losses) / float(counted.size if weight is None else weight._array[counted].sum())
 
 

@@ -106,7 +106,8 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         raise RuntimeError(
             f"flatten() has invalid args: start_dim cannot come after end_dim, got {start_dim} and {end_dim}"
         )
-    return reshape(input, *shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
+    flat = *shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]
+    return apply(ops.Reshape, input, shape=flat)
 
 
 @on_tensor

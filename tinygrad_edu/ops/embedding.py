@@ -17,7 +17,7 @@ class Embedding(Op):
 
     @staticmethod
     def forward(xp, weight, indices, *, padding_idx=None, by_frequency=False):
-        return xp.take(weight, indices, axis=0), (indices, len(weight), padding_idx, by_frequency)
+        return weight.take(indices, axis=0), (indices, len(weight), padding_idx, by_frequency)
 
     @staticmethod
     def backward(xp, saved, gy):

@@ -128,7 +128,7 @@ class Index(Op):
     @staticmethod
     def forward(xp, x, *indices, axes):
         if len(axes) == 1:
-            y = xp.take(x, indices[0], axes[0])  # the same as below, faster
+            y = x.take(indices[0], axes[0])  # the same as below, faster
         else:
             y = x[on_axes(x.ndim, axes, indices)]
         return y, (x.shape, axes, *indices)

@@ -9,7 +9,7 @@ from .op import Op
 
 def rows(x):
     """x as a matrix: its last axis, and all others in one."""
-    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def product(a, b):
