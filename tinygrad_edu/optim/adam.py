@@ -8,7 +8,7 @@ from typing import Any
 from ..backend.device import array_module, of_array
 from ..kernels import fused_update
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer, blocks, check_not_negative, count_step, zeros_state
+from .optimizer import Group, Optimizer, blocks, check_not_negative, count_step, joined, write_parts, zeros_state
 
 
 def adam_update(p: Any, g: Any, m: Any, v: Any, v_max: Any, *, step: int, lr: float, betas: tuple[float, float],
@@ -92,9 +92,13 @@ class Adam(Optimizer):
         if fused is not None:
             fused.adam(*arrays, steps, **options)
             return
-        for step, *own in zip(steps, *arrays, strict=True):
+        one = joined(*arrays) if len(set(steps)) == 1 else None
+        for step, *own in zip(steps, *arrays, strict=True) if one is None else [(steps[0], *one)]:
             for piece in blocks(*own):
                 adam_update(*piece, *() if group["amsgrad"] else (None,), step=step, **options)
+        if one is not None:
+            for i in (0, *range(2, len(arrays))):  # all but the gradients
+                write_parts(one[i], arrays[i])
 
 
 class AdamW(Adam):
