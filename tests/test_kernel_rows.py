@@ -211,3 +211,25 @@ def test_a_backward_that_was_interrupted_cannot_be_repeated(monkeypatch):
             loss.backward()
     with pytest.raises(RuntimeError, match="second time"):
         loss.backward()
+
+
+# ---- dropout ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("p", [1e-9, 0.1, 1 / 3, 0.5, 1 - 1e-9, 1.0])
+@pytest.mark.parametrize("n", [16384, 16391, 50003])
+@pytest.mark.parametrize("drawn", [0, 7, 2**64 - 3, 2**192 - 3])
+def test_kernels_drop_the_places_that_the_stream_says(p, n, drawn):
+    stream = tg.random.default_generator.stream
+    x = tg.ones(n)
+    found = []
+    for kernels in ("auto", "reference"):
+        stream.restore(5, drawn)
+        with use_kernels(kernels):
+            found.append((F.dropout(x, p).numpy(), stream.state()))
+    stream.restore(5, drawn)
+    kept = stream.uniform((n,), "float32") >= p
+    scale = np.float32(1 / (1 - p) if p < 1 else 0)
+    for values, state in found:
+        np.testing.assert_array_equal(values, kept * scale)
+        assert state == stream.state()

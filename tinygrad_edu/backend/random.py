@@ -41,9 +41,19 @@ class Stream:
         self.seed = seed
         self._bits = np.random.Philox(key=seed & (2**128 - 1), counter=counter)
 
+    def drawn(self, blocks: int) -> tuple[Any, Any]:
+        """Pass over this many blocks of four words. Returns Philox's key (2 words) and the counter (4) before them."""
+        state = self._bits.state["state"]
+        self._bits.advance(blocks)
+        return state["key"], state["counter"]
+
     def words(self, n: int) -> Any:
         """n random 64-bit words. Whole blocks are drawn, so that the position is just the counter."""
         return self._bits.random_raw(-(-n // _BLOCK) * _BLOCK)[:n]
+
+    def halves(self, n: int) -> Any:
+        """n random 32-bit words: the halves of 64-bit words, the lower one first."""
+        return self.words(-(-n // 2)).astype("<u8", copy=False).view("<u4")[:n]
 
     def uniform(self, shape: Shape, dtype: Any) -> Any:
         """Uniform on [0, 1): 53 random bits for float64, 24 for float32, 11 for float16. One draw per element."""
@@ -51,7 +61,7 @@ class Stream:
         if dtype == np.float64:
             u = (self.words(n) >> np.uint64(11)) * 2.0**-53
         else:
-            halves = self.words(-(-n // 2)).astype("<u8", copy=False).view("<u4")[:n]
+            halves = self.halves(n)
             digits = np.finfo(dtype).nmant + 1
             u = (halves >> np.uint32(32 - digits)).astype(dtype) * dtype.type(2.0**-digits)
         return u.reshape(shape)

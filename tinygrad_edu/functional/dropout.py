@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from .. import kernels
 from .arguments import require_tensor
 from .elementwise import mul
 
@@ -21,8 +25,13 @@ def keep_mask(shape: tuple[int, ...], p: float, dtype: Any) -> Any:
     """An array with 0 at a random share p of the places and 1 / (1 - p) at the others, so that means stay."""
     from ..random import default_generator  # it stands on Tensor, and Tensor on the functions
 
-    keep = default_generator.stream.uniform(shape, "float32") >= p
-    return keep * dtype.type(1 / (1 - p) if p < 1 else 0)
+    stream, n, value = default_generator.stream, math.prod(shape), 1 / (1 - p) if p < 1 else 0.0
+    # A uniform float32 number is 24 random bits, the first of 32. It is at least p where the 32 are at least this.
+    smallest = math.ceil(float(np.float32(p)) * 2**24) << 8
+    mask = kernels.random_mask(stream, n, smallest, value) if dtype == "float32" else None
+    if mask is None:
+        mask = (stream.halves(n) >= smallest) * dtype.type(value)
+    return mask.reshape(shape)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

@@ -83,6 +83,14 @@ def stacked_product(a: Any, b: Any) -> Any:
     return a @ b
 
 
+def random_mask(stream: Any, n: int, smallest: int, value: float) -> Any:
+    """n numbers, `value` where the stream's next 32 bits are at least `smallest`, else 0; None: no kernel does it."""
+    if not dispatch.twins_in_use() or n < SMALLEST:
+        return None
+    module = _module("cpu", "random")
+    return None if module is None else module.mask(stream, n, smallest, value)
+
+
 def set_num_threads(n: int) -> None:
     """Let the kernels of the CPU run on n threads, those that are loaded later too."""
     global threads
