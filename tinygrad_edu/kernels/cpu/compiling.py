@@ -33,6 +33,7 @@ HERE = Path(__file__).parent
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 # What a training step of a GPT uses, in the order of use: (module, kernel).
 OF_A_STEP = (
+    ("random", "_mask"),
     ("normalization", "_normalise"),
     ("blas", "_multiply"),
     ("attention", "_attend"),
@@ -124,11 +125,16 @@ class Kernel:
     def compile(self) -> Any:
         """The compiled function; Numba takes it from the folder if it is there, else puts it there."""
         folder = cache_folder()
-        with _numba_writes_to(folder):
-            self.compiled = numba.njit(
-                self.signature, parallel=True, fastmath=FASTMATH, error_model="numpy", cache=folder is not None
-            )(self.function)
+        try:
+            self.compiled = self._by_numba(folder)
+        except OSError:  # the folder is gone or full
+            self.compiled = self._by_numba(None)
         return self.compiled
+
+    def _by_numba(self, folder: Path | None) -> Any:
+        options = {"parallel": True, "fastmath": FASTMATH, "error_model": "numpy", "cache": folder is not None}
+        with _numba_writes_to(folder):
+            return numba.njit(self.signature, **options)(self.function)
 
 
 def kernel(signature: str) -> Callable[[Callable[..., Any]], Kernel]:
