@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import benchmarks.__main__ as benchmarks
 from benchmarks import llmc, ops, report, startup, train_step, turns
-from benchmarks.__main__ import PARTS
 from gpt.config import GPTConfig
 from gpt.model import GPT
 
@@ -156,6 +156,13 @@ def test_every_start_is_named_once() -> None:
     assert len(set(startup.ENTRIES)) == len(startup.ENTRIES) == 10
 
 
+def test_an_unknown_benchmark_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "speed"])
+    with pytest.raises(SystemExit, match="2"):
+        benchmarks.main()
+    assert "no benchmark is named speed; there are: train_step, ops" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_quick_form_runs_all(tmp_path: Path, data_dir: Path) -> None:
     environment = {**os.environ, "TINYGRAD_EDU_DATA": str(data_dir), "OPENBLAS_CORETYPE": "Haswell"}
@@ -167,7 +174,7 @@ def test_the_quick_form_runs_all(tmp_path: Path, data_dir: Path) -> None:
     assert "OPENBLAS_CORETYPE=Haswell is left out" in done.stderr
     page = (tmp_path / "RESULTS.md").read_text("utf-8")
     written = sorted(path.stem for path in (tmp_path / "results").glob("*.json"))
-    assert written == sorted(PARTS) and set(PARTS) < set(report.sections(page))
+    assert written == sorted(benchmarks.PARTS) and set(benchmarks.PARTS) < set(report.sections(page))
     for name in written:
         text = page.split(f"<!-- begin {name} -->")[1].split(f"<!-- end {name} -->")[0]
         assert "a quick run: times mean nothing" in text and "| --- |" in text
