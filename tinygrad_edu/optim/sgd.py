@@ -16,15 +16,13 @@ def sgd_update(p: Any, g: Any, buf: Any = None, *, lr: float, momentum: float = 
 
     g = g + weight_decay p;   buf = momentum buf + (1 - dampening) g;   p = p - lr buf
     """
-    xp = array_module(of_array(p))
-    a, b = xp.empty_like(p), xp.empty_like(p)
     if weight_decay:
-        g = xp.add(g, xp.multiply(p, weight_decay, out=a), out=a)
+        g = g + weight_decay * p
     if buf is not None:
         buf *= momentum
-        buf += xp.multiply(g, 1 - dampening, out=b)
-        g = xp.add(g, xp.multiply(buf, momentum, out=b), out=b) if nesterov else buf
-    p += xp.multiply(g, -lr, out=a)
+        buf += (1 - dampening) * g
+        g = g + momentum * buf if nesterov else buf
+    p -= lr * g
 
 
 class SGD(Optimizer):
@@ -52,12 +50,14 @@ class SGD(Optimizer):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
 
     def _update(self, p: Any, g: Any, state: dict[str, Any], group: Group) -> None:
-        options = {name: group[name] for name in ("momentum", "dampening", "weight_decay", "nesterov")}
-        arrays = [p, g]
-        if group["momentum"]:
+        arrays, momentum, dampening = [p, g], group["momentum"], group["dampening"]
+        if momentum:
             if state.get("momentum_buffer") is None:
                 state["momentum_buffer"] = made(array_module(of_array(p)).zeros(p.shape, dtype=p.dtype))
-                options["dampening"] = 0
+                dampening = 0
             arrays.append(state["momentum_buffer"]._array)
         for piece in blocks(*arrays):
-            sgd_update(*piece, lr=float(group["lr"]), **options)
+            sgd_update(
+                *piece, lr=float(group["lr"]), momentum=momentum, dampening=dampening,
+                weight_decay=group["weight_decay"], nesterov=group["nesterov"],
+            )  # fmt: skip
