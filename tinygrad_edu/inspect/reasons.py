@@ -149,10 +149,10 @@ def _saturated(at: _At) -> Reason | None:
 def _softmax(at: _At) -> Reason | None:
     axis = at.node.attrs["axis"]
     axes = axis if isinstance(axis, tuple) else (axis,)
-    rows = math.prod(at.x.shape[a] for a in axes)
-    if rows == 1:
+    if math.prod(at.x.shape[a] for a in axes if at.x.ndim) == 1:
+        where = f"an axis of size 1 (dim {axes[0]} of {tuple(at.x.shape)})" if axes else "one number"
         return Reason(
-            "constant", f"runs over an axis of size 1 (dim {axes[0]} of {tuple(at.x.shape)}), so it gives "
+            "constant", f"runs over {where}, so it gives "
             f"{'1' if at.node.op.name == 'softmax' else '0'} whatever its input is",
             "Give it the dim of the classes.",
         )  # fmt: skip
@@ -329,6 +329,13 @@ def _at_minimum(at: _At) -> Reason | None:
     return None
 
 
+def _spread(at: _At) -> Reason | None:
+    """var and std."""
+    if np.ptp(at.x):
+        return None
+    return Reason("at_minimum", "gets equal numbers alone, where its slope is 0", "Look at what made them equal.")
+
+
 def _square(at: _At) -> Reason | None:
     """x * x is written as mul or pow."""
     if at.node.parents[0] is at.node.parents[1] and not np.asarray(at.inputs[0])[_where_it_counts(at)].any():
@@ -370,12 +377,13 @@ def _larger(at: _At) -> Reason | None:
 
 
 def _norm(at: _At) -> Reason | None:
-    if at.i:
-        return None
-    if not np.ptp(at.x, axis=-1).any():
+    x = at.inputs[0]
+    if at.i < 2 and not (np.ptp(x, axis=-1).any() if at.node.op.name == "layer_norm" else x.any()):
         return Reason(
             "constant", "gets rows of equal numbers, which it turns to zeros", "Look at what makes the rows constant."
         )
+    if at.i:
+        return None
     if at.node.op.name == "layer_norm" and at.node.parents[0] is not None:
         weight = at.inputs[1]
         g = at.gy if weight is None else at.gy * weight
@@ -396,8 +404,11 @@ _REASONS: dict[str, Callable[[_At], Reason | None]] = {
     "matmul": _matmul, "linear": _matmul, "einsum": _matmul, "embedding": _picked,
     "where": _chosen, "masked_fill": _chosen, "cross_entropy": _classes, "nll_loss": _classes,
     "sign": _step, "floor": _step, "ceil": _step, "trunc": _step, "round": _step,
+    "floor_divide": _step, "trunc_divide": _step,
     "pow": _at_minimum, "huber_loss": _at_minimum, "abs": _at_minimum, "norm": _at_minimum,
-    "index": _picked, "gather": _picked, "slice": _picked, "maximum": _larger, "minimum": _larger,
+    "var": _spread, "std": _spread,
+    "index": _picked, "gather": _picked, "slice": _picked, "tril": _picked, "triu": _picked,
+    "maximum": _larger, "minimum": _larger,
     "index_put": _overwritten, "slice_scatter": _overwritten, "scatter": _overwritten, "lerp": _lerp,
     "copysign": lambda at: _step(at) if at.i else None,
     "layer_norm": _norm, "rms_norm": _norm,
