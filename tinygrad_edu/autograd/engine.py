@@ -354,7 +354,7 @@ def run_backward(
         else:
             gradients = recorder.gradients(node, gy, wanted)
         if observed and node.op.observed:
-            tell("propagated", node, _plain(gy), [_plain(whole(g, node.xp)) for g in gradients])
+            tell("propagated", node, _plain(gy), _Handed(gradients, node.xp))
         for parent, g in zip(node.parents, gradients, strict=True):
             if g is not None and parent is not None:
                 pending.add(parent, g, fresh=recorder is None and _is_fresh(g, gy, gradients, node.saved))
@@ -372,6 +372,23 @@ def whole(g: Any, xp: Any) -> Any:
     array = xp.zeros(g.shape, g.dtype)
     g.add_to(array)
     return array
+
+
+class _Handed(Sequence[Any]):
+    """Gradients as observers are told them: arrays, also of a Part, but that is made only for those who look at it."""
+
+    def __init__(self, gradients: list[Any], xp: Any) -> None:
+        self._gradients, self._xp = gradients, xp
+
+    def __len__(self) -> int:
+        return len(self._gradients)
+
+    def __getitem__(self, i: Any) -> Any:
+        return _plain(whole(self._gradients[i], self._xp))
+
+    def given(self, i: int) -> bool:
+        """Whether there is a gradient of input i."""
+        return self._gradients[i] is not None
 
 
 def _plain(g: Any) -> Any:

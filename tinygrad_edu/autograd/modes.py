@@ -161,9 +161,9 @@ class observe:
     - `propagating(node)` right before a node's backward, and `propagated(node, gy, gradients)` after it
     - `arrived(leaf, gy)` when a leaf's `.grad` has received the gradient gy
 
-    Values are arrays, `gradients` aligned with the inputs. For a Function of several outputs `y` and `gy` are tuples of
-    arrays. An observer must not change them, and must copy gradients that it keeps, since the engine goes on adding
-    into them.
+    Values are arrays, `gradients` a sequence of them aligned with the inputs, None where there is none; its `given(i)`
+    tells that without making an array. For a Function of several outputs `y` and `gy` are tuples of arrays. An observer
+    must not change them, and must copy gradients that it keeps, since the engine goes on adding into them.
     """
 
     def __init__(self, observer: Any) -> None:

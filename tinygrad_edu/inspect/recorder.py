@@ -302,7 +302,7 @@ class Recorder:
     def propagating(self, node: Node) -> None:
         self._running.append(_Frame(None, len(self.steps)))
 
-    def propagated(self, node: Node, gy: Any, gradients: list[Any]) -> None:
+    def propagated(self, node: Node, gy: Any, gradients: Any) -> None:
         now = perf_counter()
         while (frame := self._running.pop()).what is not None:
             pass
@@ -313,9 +313,10 @@ class Recorder:
             len(self.steps), self.walk, op.id, start=frame.start - self.began,
             seconds=now - frame.start - frame.inner, incoming=incoming,
         )  # fmt: skip
-        for i, (x, g) in enumerate(zip(op.inputs, gradients, strict=True)):
-            if g is None or not x.gradient:
+        for i, x in enumerate(op.inputs):
+            if not (x.gradient and gradients.given(i)):
                 continue
+            g = gradients[i] if self.looker.level != "none" else None
             value = self.looker.look(g, incoming, arrived)
             step.gradients.append(GradientRecord(i, value, _summed(node, x.shape)))
             key = ("op", x.op) if x.op is not None else ("parameter", x.parameter or 0)

@@ -203,9 +203,9 @@ def summary(trace: Trace, fold: bool = True, color: bool | None = None, steps: i
         rows.append(("", top))
     lines = [paint(_line("module", "output", _HEADS), BOLD)]
     for prefix, branch in rows:
-        times = f" … {branch.last} ×{branch.count}" if branch.count > 1 else ""
-        room = _LABEL - len(prefix) - len(times)
-        label = _cut(branch.label, room) + times
+        times = f" … {_clean(branch.last)} ×{branch.count}" if branch.count > 1 else ""
+        room = max(_LABEL - len(prefix) - len(times), 1)
+        label = _cut(_clean(branch.label), room) + times
         shape = "" if branch.shape is None else _shape(branch.shape)
         text = _line(prefix + label, shape, _figures(branch.totals))
         lines.append(paint(prefix, DIM) + text[len(prefix) :] if branch.path or prefix == "" else paint(text, DIM))
