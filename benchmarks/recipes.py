@@ -95,13 +95,13 @@ def orthogonalized(x: torch.Tensor, steps: int, bf16: bool) -> torch.Tensor:
         return x.float()
     gram = x @ x.mT
     eye = torch.eye(gram.size(-1))
-    total = None
+    total: torch.Tensor | None = None
     for step in range(steps):
         p = a * eye + b * gram + c * (gram @ gram)
         total = p if total is None else p @ total
         if step < steps - 1:
             gram = p @ gram @ p
-    return total @ x
+    return x if total is None else total @ x
 
 
 class GramMuon:
@@ -119,6 +119,7 @@ class GramMuon:
             momentum = 0.85 + (momentum - 0.85) * t / r.muon_warm
         stacks: dict[Any, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         for p, buffer in zip(self.params, self.buffers, strict=True):
+            assert p.grad is not None
             buffer.lerp_(p.grad, 1 - momentum)
             update = p.grad.lerp(buffer, momentum)
             pieces = 3 if r.muon_split and p.size(0) == 3 * p.size(1) else 1
@@ -298,7 +299,7 @@ def main() -> None:
     parser.add_argument("--evaluate-at", type=int, nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
-    kinds = {f.name: type(f.default) for f in fields(Recipe)}
+    kinds: dict[str, Any] = {f.name: type(f.default) for f in fields(Recipe)}
     chosen = {}
     for setting in args.settings:
         key, _, value = setting.partition("=")
