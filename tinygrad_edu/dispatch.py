@@ -16,6 +16,8 @@ from .autograd.modes import state, tell
 from .backend.device import IGNORED, array_module, errors, of_array
 
 _twins: dict[str, dict[str, Any]] = {}  # op name -> device type -> fused twin
+_smallest: dict[str, float] = {}  # op name -> the least number of elements that any of its twins takes
+_NEVER = float("inf")
 _use_twins = os.environ.get("TINYGRAD_EDU_KERNELS", "auto") != "reference"
 
 
@@ -25,6 +27,7 @@ def register_twin(op: Any, device: str, pair: Any) -> None:
     With an attribute `smallest` it is only asked if the first Tensor has so many elements.
     """
     _twins.setdefault(op.name, {})[device] = pair
+    _smallest[op.name] = min([getattr(twin, "smallest", 0) for twin in _twins[op.name].values()])
 
 
 def forget_twins() -> None:
@@ -54,8 +57,8 @@ def use_kernels(which: str) -> Iterator[None]:
 
 
 def select(op: Any, first: Any, arrays: list[Any], attrs: dict[str, Any]) -> Any:
-    """The pair to run for this op, which has a twin, on these arrays, of which `first` is a Tensor's."""
-    twin = _twins[op.name].get(of_array(first).type) if _use_twins else None
+    """The pair to run for this op on these arrays, of which `first` is a Tensor's."""
+    twin = _twins.get(op.name, {}).get(of_array(first).type) if _use_twins else None
     if twin is None or first.size < getattr(twin, "smallest", 0) or not twin.accepts(*arrays, **attrs):
         return op
     return twin
@@ -87,7 +90,7 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     assert maker is not None, f"{op.name} needs at least one Tensor"
     first = maker._array
     xp = array_module(of_array(first))
-    pair = select(op, first, arrays, attrs) if op.name in _twins else op
+    pair = select(op, first, arrays, attrs) if first.size >= _smallest.get(op.name, _NEVER) else op
     observed = state.observers
     if observed:
         tell("starting", op)
