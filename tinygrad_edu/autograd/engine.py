@@ -318,6 +318,18 @@ def run_backward(
     targets' gradients are returned. With a recorder (see higher.py), all gradients are Tensors, and what is computed
     enters the graph.
     """
+    if not state.observers:
+        return _walk(roots, retain_graph, targets, recorder)
+    tell("walking", [node for node, _ in roots])
+    try:
+        return _walk(roots, retain_graph, targets, recorder)
+    finally:
+        tell("walked")
+
+
+def _walk(
+    roots: Sequence[tuple[Node | Leaf, Any]], retain_graph: bool, targets: Sequence[Node | Leaf], recorder: Any
+) -> dict[Node | Leaf, Any]:
     pending = _Pending(recorded=recorder is not None)
     captured: dict[Node | Leaf, Any] = {}
     for node, seed in roots:
@@ -325,8 +337,6 @@ def run_backward(
     order = in_backward_order([node for node, _ in roots], targets)
     wanted = set(order)
     observed = bool(state.observers)
-    if observed:
-        tell("walking", [node for node, _ in roots])
     for node in order:
         if node not in pending.sums:  # every path to it ended in an op without a gradient
             continue
@@ -360,8 +370,6 @@ def run_backward(
                 pending.add(parent, g, fresh=recorder is None and _is_fresh(g, gy, gradients, node.saved))
         if not retain_graph:
             node.free()
-    if observed:
-        tell("walked")
     return captured
 
 

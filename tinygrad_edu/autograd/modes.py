@@ -157,7 +157,7 @@ class observe:
     - `starting(op)` right before an op's forward, and `computed(op, pair, attrs, inputs, y)` right after it, for every
       op, whether recorded or not; `pair` is the op itself or the fused twin that ran
     - `recorded(node, inputs, y)` when it has entered the graph
-    - `walking(roots)` before a backward pass from these nodes, and `walked()` after it
+    - `walking(roots)` before a backward pass from these nodes, and `walked()` after it, however it ended
     - `propagating(node)` right before a node's backward, and `propagated(node, gy, gradients)` after it
     - `arrived(leaf, gy)` when a leaf's `.grad` has received the gradient gy
 

@@ -131,7 +131,7 @@ class Recorder:
         self.ops: list[OpRecord] = []
         self.steps: list[BackwardRecord] = []
         self.parameters: list[ParameterRecord] = []
-        self.walk = -1
+        self.walk = self._walks = 0  # the present backward pass, and how many began
         self._calls: dict[int, tuple[int, Any]] = {}  # by identity of the scope: its number, and the scope
         self._lines: dict[tuple[CodeType, int], int] = {}
         self._running: list[_Frame] = []
@@ -140,6 +140,7 @@ class Recorder:
         self._memory: dict[int, list[Any]] = {}  # by owner: [weak reference, operation, parameter, counted?]
         self._tensors: dict[int, Any] = {}  # of parameters: their tensors, or weak references to their arrays
         self._handed: dict[tuple[str, int], list[Any]] = {}  # [number, the array's identity, its record]
+        self._outside: list[tuple[int, Any, int]] = []  # the same of passes around this one, and what was running there
         self.began = perf_counter()
 
     # ---- forward ---------------------------------------------------------------------------------------------------
@@ -291,13 +292,18 @@ class Recorder:
     # ---- backward --------------------------------------------------------------------------------------------------
 
     def walking(self, roots: list[Node | Leaf]) -> None:
-        self.walk += 1
-        self._handed = {}
+        self._outside.append((self.walk, self._handed, len(self._running)))
+        self.walk, self._handed = self._walks, {}
+        self._walks += 1
         for root in roots:
             while isinstance(root, Node) and not root.op.observed:
                 root = root.parents[0]  # type: ignore[assignment]
             if isinstance(root, Node):
                 self.known(root)
+
+    def walked(self) -> None:
+        self.walk, self._handed, running = self._outside.pop()
+        del self._running[running:]  # what an exception has ended
 
     def propagating(self, node: Node) -> None:
         self._running.append(_Frame(None, len(self.steps)))

@@ -207,7 +207,7 @@ def summary(trace: Trace, fold: bool = True, color: bool | None = None, steps: i
         room = max(_LABEL - len(prefix) - len(times), 1)
         label = _cut(_clean(branch.label), room) + times
         shape = "" if branch.shape is None else _shape(branch.shape)
-        text = _line(prefix + label, shape, _figures(branch.totals))
+        text = _line(_cut(prefix + label, _LABEL), shape, _figures(branch.totals))
         lines.append(paint(prefix, DIM) + text[len(prefix) :] if branch.path or prefix == "" else paint(text, DIM))
     lines += _notes(trace, any(b.count > 1 for _, b in rows))
     return "\n".join(lines)
