@@ -53,7 +53,8 @@ def test_a_new_gpt_is_looked_at_in_every_way(laptop):
     assert {f.where for f in found.of("residual")} == {f"h.{i}" for i in range(4)}
     assert [f.where for f in found.of("dead")] == [f"h.{i}.mlp.gelu" for i in range(4)]
     assert {f.where for f in found.of("gradient")} == {f"h.{i}" for i in range(4)}
-    assert {f.check for f in found.warnings} <= {"attention", "update"}  # attention is uniform before training
+    assert all(f.value > 0.999 for f in found.of("attention"))  # as usual before training
+    assert {f.check for f in found.warnings} <= {"update"}
     assert found.of("loss")[0].value == pytest.approx(loss().item(), rel=1e-5)
 
 
@@ -156,7 +157,7 @@ def test_attention_entropy_of_each_head(laptop):
     found = {f.where: f for f in health(model, loss).of("attention")}
     assert all("one other alone" in found[f"h.2.attn head {i}"].sentence for i in range(4))
     assert all(found[f"h.1.attn head {i}"].ok for i in range(4))
-    assert all("all tokens alike" in found[f"h.0.attn head {i}"].sentence for i in range(4))
+    assert all("where other heads choose" in found[f"h.0.attn head {i}"].sentence for i in range(4))
 
 
 @pytest.mark.parametrize("is_causal", [True, False])
@@ -226,7 +227,7 @@ def test_what_it_looks_like(laptop):
     assert max(map(len, str(found).split("\n"))) <= 80
     assert str(found).startswith("Health of GPT: ") and str(found).endswith("how large its steps are.")
     assert repr(found) == f"<Health of GPT: {len(found.findings)} findings, {len(found.warnings)} warnings>"
-    assert not found.ok and Health("x", [], "").ok
+    assert found.ok and not Health("x", [Finding("dead", "y", 1, (0, 0.1), "It is.")], "").ok
     for name in found.of("loss"), found.of("dead"):
         assert f"  ok  {CHECKS[name[0].check]}: " in str(found)
     page = Health("<b>", [Finding("dead", "<i>", 1, (0, 0.1), "<script>")], "<u>")._repr_html_()

@@ -10,7 +10,8 @@ The thresholds, and where they come from:
 - saturation, 20 %: outputs of tanh beyond 0.97, of a sigmoid beyond 0.985, where the slope is below 0.06 of its largest
   (the limit and the share that are bad: Karpathy's makemore, part 3).
 - attention entropy, 0.05 to 0.999 of the largest possible: near 0 every token looks at one other, which goes with
-  unstable training (Zhai et al. 2023, arXiv:2303.06296); at 1 it looks at all alike. The limits are ours.
+  unstable training (Zhai et al. 2023, arXiv:2303.06296); at 1 it looks at all alike, as all heads do in a new model.
+  The limits are ours.
 - residual growth, 10 times in one step: in a pre-norm Transformer the stream grows about as the square root of its
   depth (Xiong et al. 2020, arXiv:2002.04745). The limit is ours.
 - gradient norms of like blocks, 1,000 times apart: vanishing or exploding (Glorot and Bengio 2010). The limit is ours.
@@ -258,7 +259,10 @@ class _Look:
             ratio = norm(q._array - p._array) / size
             sentence = ""
             if ratio > UPDATE[1]:
-                sentence = "The steps are large for these weights: lower the learning rate, or warm up longer."
+                sentence = (
+                    "The steps are large for these weights. Early in a run that may be meant; if the loss jumps or "
+                    "does not fall, lower the learning rate or warm up longer."
+                )
             elif ratio < UPDATE[0]:
                 sentence = (
                     "The steps are too small to change these weights: raise the learning rate (small steps are right "
@@ -326,32 +330,24 @@ class _Look:
                 yield Finding("dead", self._where(node), share, (0.0, DEAD), sentence)
 
     def attention(self) -> Iterator[Finding]:
-        for node in self.values.nodes:
-            if node.op.name != "scaled_dot_product_attention":
-                continue
-            inputs = self.values.inputs(node)
-            p = probabilities(inputs, node.attrs).astype(np.float64)
-            seen = np.broadcast_to(np.isfinite(_bias(inputs[3], node.attrs, p.shape)), p.shape).sum(axis=-1)
-            entropy = -(p * np.log(np.where(p > 0, p, 1))).sum(axis=-1)
-            counts = seen > 1
-            share = np.where(counts, entropy / np.log(np.where(counts, seen, 2)), np.nan)
-            if not counts.any():
-                continue
-            n_head = share.shape[-2] if share.ndim > 2 else 1  # (B, NH, L)
-            for i, head in enumerate(share.reshape(-1, n_head, share.shape[-1]).swapaxes(0, 1)):
-                value = float(np.nanmean(head))
-                sentence = ""
-                if value < ENTROPY[0]:
-                    sentence = (
-                        "Each token looks at one other alone: the scores are too large; lower the learning rate, or "
-                        "normalise queries and keys."
-                    )
-                elif value > ENTROPY[1]:
-                    sentence = (
-                        "It looks at all tokens alike, as usual in a new model; later it is a head that has learned "
-                        "nothing."
-                    )
-                yield Finding("attention", f"{self.names.path(node) or 'attention'} head {i}", value, ENTROPY, sentence)
+        heads = [
+            (f"{self.names.path(node) or 'attention'} head {i}", value)
+            for node in self.values.nodes
+            if node.op.name == "scaled_dot_product_attention"
+            for i, value in enumerate(_entropies(self.values.inputs(node), node.attrs))
+        ]
+        untrained = all(value > ENTROPY[1] for _, value in heads)
+        usual = (ENTROPY[0], 1.0) if untrained else ENTROPY
+        for where, value in heads:
+            sentence = ""
+            if value < ENTROPY[0]:
+                sentence = (
+                    "Each token looks at one other alone: the scores are too large; lower the learning rate, or "
+                    "normalise queries and keys."
+                )
+            elif value > usual[1]:
+                sentence = "It looks at all tokens alike, where other heads choose: it has learned nothing so far."
+            yield Finding("attention", where, value, usual, sentence)
 
     def residual(self) -> Iterator[Finding]:
         usual = (-math.inf, GROWTH)
@@ -395,6 +391,19 @@ def _depends(node: Node, on: Node | Leaf) -> bool:
             seen.add(found)
             stack.extend(p for p in found.parents if p is not None)
     return False
+
+
+def _entropies(inputs: list[Any], attrs: dict[str, Any]) -> list[float]:
+    """For each head the mean entropy of its weights, as a part of the largest possible: ln(tokens that are seen)."""
+    p = probabilities(inputs, attrs).astype(np.float64)
+    seen = np.broadcast_to(np.isfinite(_bias(inputs[3], attrs, p.shape)), p.shape).sum(axis=-1)
+    counts = seen > 1
+    if not counts.any():
+        return []
+    entropy = -(p * np.log(np.where(p > 0, p, 1))).sum(axis=-1)
+    share = np.where(counts, entropy / np.log(np.where(counts, seen, 2)), np.nan)
+    n_head = share.shape[-2] if share.ndim > 2 else 1  # (B, NH, L)
+    return [float(np.nanmean(head)) for head in share.reshape(-1, n_head, share.shape[-1]).swapaxes(0, 1)]
 
 
 def _bias(bias: Any, attrs: dict[str, Any], shape: tuple[int, ...]) -> Any:
