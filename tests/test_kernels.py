@@ -39,6 +39,7 @@ def used(monkeypatch):
         loaded = kernels.load(name, "cpu", module, twin)
         assert issubclass(loaded, Twin)
         monkeypatch.setattr(loaded, "smallest", 0)
+    monkeypatch.setattr(dispatch, "_smallest", dict.fromkeys(kernels._CPU, 0))
     monkeypatch.setattr(dispatch, "select", watched)
     return names
 

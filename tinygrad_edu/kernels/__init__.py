@@ -21,6 +21,7 @@ from ..ops.op import Op
 # By op name: the module in kernels/cpu/ and the class there.
 _CPU = {
     "linear": ("linear", "Linear"),
+    "matmul": ("linear", "Matmul"),
     "gelu_tanh": ("activation", "GeluTanh"),
     "gelu": ("activation", "Gelu"),
     "sigmoid": ("activation", "Sigmoid"),

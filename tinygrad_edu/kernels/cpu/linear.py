@@ -11,7 +11,7 @@ from ...ops import linalg as ops
 from ...ops.linalg import rows
 from .blas import product
 from .compiling import kernel
-from .twin import Twin, fits, plain
+from .twin import Twin, fits, is_plain, plain
 
 _WIDTH, _HEIGHT = 128, 64
 
@@ -63,3 +63,25 @@ class Linear(Twin):
             lambda: product(g.T, r),
             lambda: sum_rows(g),
         )
+
+
+class Matmul(Twin):
+    """Of matrices, and of a stack and one matrix."""
+
+    op = ops.Matmul
+    saved_for = (1,), (0,)
+
+    @staticmethod
+    def accepts(a: Any, b: Any) -> bool:
+        return a.ndim >= 2 == b.ndim and fits(a) and (is_plain(b) or is_plain(b.T))
+
+    @staticmethod
+    def forward(xp: Any, a: Any, b: Any) -> Any:
+        r = rows(a)
+        return product(r, b).reshape(*a.shape[:-1], b.shape[1]), (r, b)
+
+    @staticmethod
+    def backward(xp: Any, saved: Any, gy: Any) -> Any:
+        r, b = saved
+        g = plain(rows(gy))
+        return lambda: product(g, b.T).reshape(*gy.shape[:-1], b.shape[0]), lambda: product(r.T, g)
