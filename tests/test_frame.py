@@ -172,7 +172,7 @@ def test_what_is_imported_is_required():
     kernels = [i for i in package if i.path.is_relative_to(ROOT / "tinygrad_edu/kernels/cpu")]
     assert not missing([i for i in package if i.eager and i not in kernels])
     assert not missing(kernels, "fast")
-    assert not missing(ALL_IMPORTS, "examples", "test", "cuda12")
+    assert not missing(ALL_IMPORTS, "fast", "examples", "test", "cuda12")
 
 
 IMPORT = """
