@@ -93,7 +93,7 @@ from gpt.model import GPT
 
 tg.manual_seed(7)
 model = GPT(GPTConfig(block_size=64, vocab_size=256, n_layer=2, n_head=4, n_embd=128, dropout=0.1))
-optimizer = model.configure_optimizers(0.1, 1e-3, (0.9, 0.99))
+optimizer = model.configure_optimizers(0.1, 1e-3, (0.9, 0.99), muon=True)
 for _ in range(3):
     x, y = tg.randint(256, (8, 64)), tg.randint(256, (8, 64))
     loss = model(x, y)[1]

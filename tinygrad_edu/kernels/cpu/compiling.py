@@ -47,6 +47,7 @@ OF_A_STEP = (
     ("embedding", "_add_rows"),
     ("update", "_square_sums"),
     ("update", "_scale"),
+    ("stacks", "_multiply"),
     ("update", "_adam"),
 )
 _workers: list[subprocess.Popen[bytes]] = []  # the processes that compile for this one
