@@ -58,9 +58,11 @@ class Receipt:
         self.rounding = 0.0
         """The norm that rounding explains: eps times the norms that were added up, once for each addition."""
         if total is not None:
-            parts = [line.gradient._array.astype(np.float64) for line in lines]
+            rest = -total.astype(np.float64)
             with np.errstate(all="ignore"):
-                self.error = norm(np.sum(parts, axis=0) - total)
+                for line in lines:
+                    rest += line.gradient._array
+                self.error = norm(rest)
             eps = float(np.finfo(total.dtype).eps)
             self.rounding = len(lines) * eps * (sum(line.norm for line in lines) + self.norm)
         self.note = _note(p, total, self.adds_up)
@@ -145,14 +147,14 @@ def receipt(loss: Tensor, p: Tensor) -> Receipt:
             if parent is not None:
                 users.setdefault(parent, []).append(node)  # type: ignore[arg-type]  # only nodes have parents
     with np.errstate(all="ignore"):
-        lines = [_contribution(e, total, names, users, p) for e in flow.edges if e.parent is target]
+        whole = None if total is None else total.reshape(-1).astype(np.float64)
+        lines = [_contribution(e, whole, names, users, p) for e in flow.edges if e.parent is target]
     lines.sort(key=lambda at: -at.norm)
     return Receipt(names.tensor(p), names.of(p), p, lines, total)
 
 
-def _contribution(e: Edge, total: Any, names: Names, users: dict[Node | Leaf, list[Node]], p: Tensor) -> Contribution:
-    part, whole = (np.asarray(g, np.float64).reshape(-1) for g in (e.gradient, total))
-    dot, size = float(part @ whole), norm(total)
+def _contribution(e: Edge, whole: Any, names: Names, users: dict[Node | Leaf, list[Node]], p: Tensor) -> Contribution:
+    dot, size = float(np.dot(e.gradient.reshape(-1), whole)), norm(whole)
     share = dot / size**2 if size else math.nan
     cosine = dot / (e.norm * size) if e.norm and size else math.nan
     node, steps = e.node, [e.node.op.name]
