@@ -6,6 +6,9 @@ with inspect.trace() as t:
 print(t.summary())
 """
 
+from .compare import Comparison as Comparison
+from .compare import compare as compare
+from .compare import torch_trace as torch_trace
 from .explain import Explanation as Explanation
 from .explain import explain as explain
 from .health import Health as Health

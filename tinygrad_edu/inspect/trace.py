@@ -37,7 +37,14 @@ _MOST = 1e18  # of anything that is counted or measured
 # What `save` writes by the ending of the name: (module, function), called with the trace and the path.
 WRITERS = {
     ".chrome.json": ("chrome", "write"),
+    ".dot": ("exports", "write_dot"),
+    ".explorer.json": ("exports", "write_model_explorer"),
+    ".gv": ("exports", "write_dot"),
+    ".html": ("page", "write"),
     ".json": ("trace", "write_json"),
+    ".mmd": ("exports", "write_mermaid"),
+    ".png": ("exports", "write_png"),
+    ".svg": ("exports", "write_svg"),
 }
 
 
@@ -124,19 +131,29 @@ class Trace:
 
     # ---- writing and reading ---------------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], **options: Any) -> None:
         """Write the trace in the form that the name's ending says, whole or not at all.
 
         .json: all of it, for `inspect.load`; with values="full" the arrays go into a .safetensors file beside it.
-        .chrome.json: its times, for Perfetto or chrome://tracing. ValueError: another ending.
+        .chrome.json: its times, for Perfetto or chrome://tracing. .html: a page to look through and step through, for any
+        browser. ValueError: another ending.
+
+        Pictures: .svg, .png (drawn by Matplotlib), .dot or .gv (Graphviz), .mmd (Mermaid). They take level="module" or
+        "op", and fold=False to draw each of several blocks alike. .explorer.json: for Google's Model Explorer.
         """
         name = Path(path).name
         for ending in sorted(WRITERS, key=len, reverse=True):
             if name.endswith(ending):
                 module, function = WRITERS[ending]
-                getattr(importlib.import_module(f".{module}", __package__), function)(self, path)
+                getattr(importlib.import_module(f".{module}", __package__), function)(self, path, **options)
                 return
         raise ValueError(f"save: {name!r} does not say what to write; use a name that ends in {' or '.join(WRITERS)}")
+
+    def _repr_html_(self) -> str:
+        """The page, for notebooks."""
+        from .page import notebook
+
+        return notebook(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, without full values."""
@@ -151,7 +168,7 @@ def write_json(trace: Trace, path: str | os.PathLike[str]) -> None:
     arrays: dict[str, Any] = {}
     replaced: list[tuple[ValueRecord, Any]] = []
     try:
-        for name, value, _ in _values(trace):
+        for name, value, _ in values_of(trace):
             if isinstance(value.full, np.ndarray):
                 arrays[name] = made(value.full)
                 replaced.append((value, value.full))
@@ -167,7 +184,7 @@ def write_json(trace: Trace, path: str | os.PathLike[str]) -> None:
         file.write(json.dumps(document, allow_nan=False, separators=(",", ":")).encode())
 
 
-def _values(trace: Trace) -> Iterator[tuple[str, ValueRecord, list[int] | None]]:
+def values_of(trace: Trace) -> Iterator[tuple[str, ValueRecord, list[int] | None]]:
     """The name that each kept value has in a file, its record, and its shape where that is known."""
     for op in trace.ops:
         if op.value is not None:
@@ -265,7 +282,7 @@ def _check(trace: Trace) -> None:
             raise ValueError(f"{where} has both op and parameter, or neither")
         for i, gradient in enumerate(step.gradients):
             place(f"{where}.gradients[{i}].input", gradient.input, [] if step.op is None else trace.ops[step.op].inputs)
-    for name, value, shape in _values(trace):
+    for name, value, shape in values_of(trace):
         if value.size < 0 or (shape is not None and value.size != math.prod(shape)):
             raise ValueError(f"{name} has size {value.size}, but its array has shape {shape}")
         if value.sample is not None and (isinstance(value.sample, str) or value.sample.size > value.size):
@@ -274,7 +291,7 @@ def _check(trace: Trace) -> None:
 
 def _attach(trace: Trace, token: Any, path: Path) -> None:
     """Put the arrays of the .safetensors file into their records."""
-    wanted = [(name, value, shape) for name, value, shape in _values(trace) if value.full is not None]
+    wanted = [(name, value, shape) for name, value, shape in values_of(trace) if value.full is not None]
     if not wanted:
         return
     if not path.is_file():
