@@ -2,7 +2,8 @@
 
 Every contestant is a process of its own; the processes take turns of at least half a second (see turns.py). A step is
 forward, backward, clipping to norm 1 and AdamW. PyTorch runs eager and compiled, each also with a caching malloc
-preloaded. One more process multiplies the model's matrices with NumPy: the rate that the machine can reach.
+preloaded. Two more processes measure what the machine allows: one multiplies the model's matrices with NumPy, one moves
+as many bytes through memory as clipping and AdamW must.
 
     python benchmarks/train_step.py                                    # all shapes, all contestants
     python benchmarks/train_step.py --shapes laptop --steps 60 --contestants ours torch torch-compile
@@ -68,7 +69,8 @@ ALLOCATORS = {
 CONTESTANTS = (
     "ours", "ours-reference", "torch", "torch-jemalloc", "torch-tcmalloc", "torch-compile", "torch-compile-jemalloc"
 )  # fmt: skip
-SGEMM = "sgemm"
+SGEMM, STREAM = "sgemm", "stream"
+LIMITS = (SGEMM, STREAM)  # no contestants: what the machine can do
 
 
 def batch(shape: Shape, step: int) -> tuple[Any, Any]:
@@ -165,6 +167,26 @@ def sgemm(shape: Shape) -> Callable[[int], None]:
     return step
 
 
+def stream(shape: Shape) -> Callable[[int], None]:
+    """A function that moves as many bytes as clipping and AdamW must, by stream triads a = b + s c.
+
+    For each parameter that is 32: weight, gradient and two moments are read, three of them written, and the gradient
+    is read once more for the norm. A triad moves 12 for each element.
+    """
+    import torch
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    c = shape.config
+    parameters = (c.vocab_size + c.block_size) * c.n_embd + 12 * c.n_layer * c.n_embd**2
+    a, b, d = (torch.ones(parameters * 8 // 9) for _ in range(3))
+
+    def step(number: int) -> None:
+        for _ in range(3):
+            torch.add(b, d, alpha=3.0, out=a)
+
+    return step
+
+
 def initial_weights(shape: str, folder: str) -> str:
     """Let a process, whose memory is given back, write the weights that all start from; returns their file's path."""
     path = str(Path(folder) / "weights.safetensors")
@@ -185,8 +207,8 @@ def write_weights(shape: str, path: str) -> None:
 
 def stepper(name: str, shape: Shape, weights: str) -> Callable[[int], float | None]:
     """The step of the contestant of this name."""
-    if name == SGEMM:
-        return sgemm(shape)
+    if name in LIMITS:
+        return {SGEMM: sgemm, STREAM: stream}[name](shape)
     return ours(shape, weights) if name.startswith("ours") else torchs(shape, weights, "compile" in name)
 
 
@@ -268,7 +290,7 @@ def measure(shape_name: str, names: list[str], args: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         weights = initial_weights(shape_name, folder)
         for group in groups:
-            members = [*(["ours"] if "ours" in names else []), *group, SGEMM]
+            members = [*(["ours"] if "ours" in names else []), *group, *LIMITS]
             with turns.contestants(Runner(name, shape_name, weights) for name in members) as runners:
                 visits = take_turns(runners, shape_name, steps, warm_up, args)
                 rounds, rejected = rounds + visits[0], rejected + visits[1]
@@ -306,14 +328,14 @@ def take_turns(runners: list[Runner], shape: str, steps: int, warm_up: int, args
 
 def check_losses(shape: str, runners: list[Runner]) -> None:
     """SystemExit: two contestants do not train the same model."""
-    first, *others = (r for r in runners if r.name != SGEMM)
+    first, *others = (r for r in runners if r.name not in LIMITS)
     for r in others:
         if not np.allclose(r.losses[:5], first.losses[:5], rtol=1e-4):
             raise SystemExit(f"{shape}: losses {r.losses[:5]} of {r.name}, {first.losses[:5]} of {first.name}")
 
 
 def add(rows: dict[str, dict[str, Any]], runners: list[Runner]) -> None:
-    """Add the rows of one group. Ratios are to ours in the same group; ours and sgemm are of all groups together."""
+    """Add the rows of one group. Ratios are to ours in the same group; ours and LIMITS are of all groups together."""
     mine = next((r.seconds for r in runners if r.name == "ours"), None)
     for r in runners:
         before = rows.get(r.name, {"seconds": [], "peak_mb": 0.0})
@@ -331,11 +353,18 @@ def add(rows: dict[str, dict[str, Any]], runners: list[Runner]) -> None:
         }
 
 
+def floor(entry: dict[str, Any]) -> float:
+    """Seconds that no implementation can go below here: its products at sgemm's rate, attention without the half that
+    the mask hides, and clipping and AdamW at the rate of memory; nothing else, and no wait between them."""
+    (linear, attention), rows = entry["gflop"].values(), entry["contestants"]
+    return rows[SGEMM]["median_s"] * (1 + attention / 2 / linear) + rows[STREAM]["median_s"]
+
+
 def rates(entry: dict[str, Any]) -> dict[str, tuple[float, float]]:
     """By contestant, GFLOP/s at the median, and as a share of sgemm's."""
     linear, whole = entry["gflop"]["linear"], sum(entry["gflop"].values())
     peak = linear / entry["contestants"][SGEMM]["median_s"]
-    found = {name: whole / row["median_s"] for name, row in entry["contestants"].items()}
+    found = {name: whole / row["median_s"] for name, row in entry["contestants"].items() if name != STREAM}
     found[SGEMM] = peak
     return {name: (rate, rate / peak) for name, rate in found.items()}
 
@@ -358,18 +387,20 @@ def tables(entries: dict[str, Any]) -> str:
                 rival = best_rival(entry, key)
                 bars[-1].append(f"{contestants[rival][key]:.2f} ({rival})")
             memory = mine["peak_mb"] / contestants["torch"]["peak_mb"]
-            bars[-1] += [f"{against.bar:.2f}", f"{memory:.2f}", f"{MEMORY_BAR:.2f}", f"{rate['ours'][1]:.0%}"]
+            theirs, least = contestants[best_rival(entry, "ratio_median")]["median_s"], floor(entry)
+            bars[-1] += [f"{against.bar:.2f}", f"{theirs / least:.2f}", f"{least / mine['median_s']:.0%}"]
+            bars[-1] += [f"{memory:.2f}", f"{MEMORY_BAR:.2f}", f"{rate['ours'][1]:.0%}"]
             bars[-1].append(f"{against.rate_bar:.0%}" if against.rate_bar else "-")
         for name, row in contestants.items():
-            ratios = [f"{row[k]:.2f}" if row[k] and name != SGEMM else "-" for k in ("ratio_median", "ratio_min")]
+            ratios = [f"{row[k]:.2f}" if row[k] and name not in LIMITS else "-" for k in ("ratio_median", "ratio_min")]
             times = [f"{row[k] * 1000:.1f}" for k in ("median_s", "min_s")]
-            share = f"{rate[name][1]:.0%}"
+            reached = [f"{rate[name][0]:.0f}", f"{rate[name][1]:.0%}"] if name in rate else ["-", "-"]
             rows.append(
-                [shape, name, *times, *ratios, f"{rate[name][0]:.0f}", share, f"{row['cores']:.2f}",
-                 f"{row['peak_mb']:.0f}", str(row["steps"])]
+                [shape, name, *times, *ratios, *reached, f"{row['cores']:.2f}", f"{row['peak_mb']:.0f}",
+                 str(row["steps"])]
             )  # fmt: skip
-    bar_header = ["shape", "best rival / ours, medians", "minima", "bar", "our peak memory / torch's", "bar",
-                  "of sgemm's rate", "bar"]  # fmt: skip
+    bar_header = ["shape", "best rival / ours, medians", "minima", "bar", "best rival / floor", "floor / ours",
+                  "our peak memory / torch's", "bar", "of sgemm's rate", "bar"]  # fmt: skip
     header = ["shape", "contestant", "median ms", "minimum ms", "/ ours, medians", "minima", "GFLOP/s", "of sgemm",
               "cores busy", "peak MB", "steps"]  # fmt: skip
     both = [turns.markdown(bar_header, bars)] if bars else []

@@ -69,11 +69,14 @@ def test_the_bar_is_against_the_best_of_all_rivals() -> None:
             "torch": {**row, "median_s": 1.5, "ratio_median": 1.5, "ratio_min": 1.2},
             "torch-compile-jemalloc": {**row, "median_s": 1.4, "ratio_median": 1.4, "ratio_min": 1.3},
             "sgemm": {**row, "median_s": 0.5, "ratio_median": 0.5, "ratio_min": 0.5},
+            "stream": {**row, "median_s": 0.15, "ratio_median": 0.15, "ratio_min": 0.15},
         },
     }
     assert train_step.rates(entry)["ours"] == (12.0, 0.6)
+    assert train_step.floor(entry) == pytest.approx(0.5 * 11 / 10 + 0.15)
     cells = [cell.strip() for cell in train_step.tables({"laptop": entry}).splitlines()[2].split("|")[1:-1]]
-    expected = ["laptop", "1.40 (torch-compile-jemalloc)", "1.20 (torch)", "1.35", "0.60", "0.75", "60%", "65%"]
+    compared = ["1.40 (torch-compile-jemalloc)", "1.20 (torch)", "1.35", "2.00", "70%"]
+    expected = ["laptop", *compared, "0.60", "0.75", "60%", "65%"]
     assert cells == expected
 
 
