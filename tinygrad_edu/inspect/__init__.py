@@ -27,5 +27,6 @@ from .record import SourceLine as SourceLine
 from .record import ValueRecord as ValueRecord
 from .recorder import graph as graph
 from .recorder import trace as trace
+from .steps import walk as walk
 from .trace import Trace as Trace
 from .trace import load as load
