@@ -106,6 +106,8 @@ class ParameterRecord:
     """As it was when first used. With values="full", one that was changed in place meanwhile has another record."""
     gradient: ValueRecord | None = None
     """Its `.grad` when the last backward pass had arrived there."""
+    freed: int | None = None
+    """Of memory that nothing else held, such as a mask's: as OpRecord.freed."""
 
 
 @dataclass(slots=True)
@@ -140,6 +142,8 @@ class SavedRecord:
     """The operation whose output (or a view of it) it is."""
     parameter: int | None = None
     """The parameter, tensor or array whose memory it is. With neither: an intermediate value of this operation."""
+    freed: int | None = None
+    """Of an intermediate value, as OpRecord.freed."""
 
 
 @dataclass(slots=True)
@@ -176,6 +180,8 @@ class OpRecord:
     higher number than one that uses it."""
     bytes: int = 0
     """Of new memory for the output; 0 for a view."""
+    freed: int | None = None
+    """How many operations and steps of backward had run when that memory was let go; None: not while it was traced."""
     saved: list[SavedRecord] = field(default_factory=list)
     flops: int | None = None
     """See flops.py; None where no formula is known (a user's Function)."""

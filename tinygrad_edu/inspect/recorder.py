@@ -39,6 +39,7 @@ from .record import (
 from .trace import Trace
 from .values import LEVELS, Level, Looker, same_values
 
+_Held = OpRecord | SavedRecord | ParameterRecord  # what memory belongs to
 Forward = Callable[[OpRecord, tuple[Any, ...], Any], dict[str, Any]]
 Backward = Callable[[OpRecord, BackwardRecord, Node, Any, list[Any]], dict[str, Any]]
 # What viewers want to know beyond the records, while the arrays are there; called with values="sample" and "full". They
@@ -172,7 +173,7 @@ class Recorder:
         record.value = self.looker.look(outputs[0], same, inputs[0] if record.view else None)
         self.ops.append(record)
         for array in outputs:
-            self._remember(array, record.id, None)
+            self._remember(array, record.id, None, record)
             if not record.view:
                 record.bytes += array.nbytes
         if self.detailed:
@@ -253,7 +254,7 @@ class Recorder:
         record = ParameterRecord(number, "constant", "", list(array.shape), _name(array.dtype), array.nbytes)
         record.value = self.looker.look(array)
         self.parameters.append(record)
-        self._remember(array, None, number)
+        self._remember(array, None, number, record)
         self._tensors[number] = _weakly(array)
         return number
 
@@ -265,12 +266,17 @@ class Recorder:
         self._tensors[number] = leaf.tensor
         return number
 
-    def _remember(self, array: Any, op: int | None, parameter: int | None) -> None:
+    def _remember(self, array: Any, op: int | None, parameter: int | None, record: _Held) -> None:
         self._of_array[id(array)] = _weakly(array), op, parameter
         of = owner(array) if hasattr(array, "base") else array
         known = self._memory.get(id(of))
         if known is None or known[0]() is not of:
-            self._memory[id(of)] = [_weakly(of), op, parameter, parameter is not None]
+            self._memory[id(of)] = [_weakly(of, self._freed(record)), op, parameter, parameter is not None]
+
+    def _freed(self, record: _Held) -> Callable[[Any], None]:
+        """What enters into a record that its memory has been let go."""
+        ops, steps = self.ops, self.steps  # not self, which holds the weak reference that holds this
+        return lambda _: setattr(record, "freed", len(ops) + len(steps))
 
     def _saved(self, node: Node) -> Iterator[SavedRecord]:
         """What a node keeps, each array once; and the inputs that it keeps to run forward again, if not among these."""
@@ -282,12 +288,14 @@ class Recorder:
                 continue
             seen.add(id(x))
             kept.add(id(of))
+            record = SavedRecord(list(x.shape), _name(x.dtype), x.nbytes, 0)
             known = self._memory.get(id(of))
             if known is None or known[0]() is not of:
-                known = self._memory[id(of)] = [_weakly(of), None, None, False]
-            held = 0 if known[3] else of.nbytes
+                known = self._memory[id(of)] = [_weakly(of, self._freed(record)), None, None, False]
+            record.held = 0 if known[3] else of.nbytes
+            record.op, record.parameter = known[1], known[2]
             known[3] = True
-            yield SavedRecord(list(x.shape), _name(x.dtype), x.nbytes, held, known[1], known[2])
+            yield record
 
     # ---- backward --------------------------------------------------------------------------------------------------
 
@@ -380,6 +388,7 @@ class Recorder:
     def finish(self, error: BaseException | None, frame: FrameType) -> dict[str, Any]:
         """The fields of the Trace."""
         seconds = perf_counter() - self.began
+        self._memory.clear()  # and with it the weak references: what is let go from now on is not entered
         self.looker.finish()
         scopes = [scope for _, scope in self._calls.values()]
         paths = _paths(scopes)
@@ -440,9 +449,9 @@ class Recorder:
                 record.name = variables.get(id(array)) or variables.get((id(owner(array)), array.size), "")
 
 
-def _weakly(x: Any) -> Any:
+def _weakly(x: Any, when_gone: Callable[[Any], None] | None = None) -> Any:
     try:
-        return weakref.ref(x)
+        return weakref.ref(x, when_gone)
     except TypeError:
         return lambda: None
 

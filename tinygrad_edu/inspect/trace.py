@@ -135,8 +135,8 @@ class Trace:
         """Write the trace in the form that the name's ending says, whole or not at all.
 
         .json: all of it, for `inspect.load`; with values="full" the arrays go into a .safetensors file beside it.
-        .chrome.json: its times, for Perfetto or chrome://tracing. .html: a page to look through and step through, for any
-        browser. ValueError: another ending.
+        .chrome.json: its times, for Perfetto or chrome://tracing. .html: a page to look through and step through, for
+        any browser. ValueError: another ending.
 
         Pictures: .svg, .png (drawn by Matplotlib), .dot or .gv (Graphviz), .mmd (Mermaid). They take level="module" or
         "op", and fold=False to draw each of several blocks alike. .explorer.json: for Google's Model Explorer.
@@ -255,10 +255,10 @@ def _check(trace: Trace) -> None:
             if one.id != i:
                 raise ValueError(f"{name}[{i}].id is {one.id}, expected {i}")
     for p in trace.parameters:
-        amounts(f"parameters[{p.id}]", p, "bytes")
+        amounts(f"parameters[{p.id}]", p, "bytes", "freed")
     for op in trace.ops:
         where = f"ops[{op.id}]"
-        amounts(where, op, "bytes", "flops", "start", "seconds")
+        amounts(where, op, "bytes", "freed", "flops", "start", "seconds")
         for name, records in ("call", trace.calls), ("line", trace.lines), ("inside", trace.ops):
             place(f"{where}.{name}", getattr(op, name), records)
         place(f"{where}.during", op.during, range(len(trace.backward) + 1))
@@ -268,7 +268,7 @@ def _check(trace: Trace) -> None:
             if x.op is not None and x.op >= op.id and not trace.ops[x.op].before:
                 raise ValueError(f"{where}.inputs[{i}].op is {x.op}, which ran later")
         for i, saved in enumerate(op.saved):
-            amounts(f"{where}.saved[{i}]", saved, "bytes", "held")
+            amounts(f"{where}.saved[{i}]", saved, "bytes", "held", "freed")
             place(f"{where}.saved[{i}].op", saved.op, trace.ops)
             place(f"{where}.saved[{i}].parameter", saved.parameter, trace.parameters)
     for call in trace.calls:
