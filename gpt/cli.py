@@ -1,4 +1,4 @@
-"""The command line: `python -m gpt train | sample | info`. Its options are the fields of the dataclasses here.
+"""The command line: `python -m gpt train | plan | sample | info | ledger`. Options are the fields of the dataclasses.
 
 Exit status: 0 for success, 1 for an error, 2 for a wrong option, 130 or 143 when stopped by Ctrl-C or SIGTERM.
 """
@@ -40,14 +40,26 @@ class Train:
     overwrite: bool = False
     """Start anew in a folder that holds a run, which is lost."""
     profile: bool = False
-    """Do not train, but show where the time of a step goes, by part, module and operation, as measured on some steps that
-    are then forgotten. Writes profile.chrome.json into out-dir, and leaves a run there as it is."""
+    """Do not train, but show where the time of a step goes, by part, module and operation, as measured on some steps
+    that are then forgotten. Writes profile.chrome.json into out-dir, and leaves a run there as it is."""
+    plan: bool = True
+    """Measure first for at most two seconds, say how long the run will take and how much memory, and at its end how far
+    off that was. The training is the same without. Runs of less than a few seconds are not planned."""
 
     def changes(self) -> dict[str, Any]:
         """The options that differ from those of the run to resume."""
         assert self.resume
         before, now = (_flat(c) for c in (_settings_of(self.resume), self.training))
         return {name: value for name, value in now.items() if value != before[name]}
+
+
+@dataclass
+class Plan:
+    """Measure this machine for about two seconds, and say how long a run would take and how much memory."""
+
+    training: TrainConfig
+    preset: Literal["laptop-fast", "laptop", "full-fast", "full", "gpt2"] = "laptop-fast"
+    """Where the values of all other options come from, as in train."""
 
 
 @dataclass
@@ -83,6 +95,23 @@ class Info:
     or GPT-2's weights."""
 
 
+@dataclass
+class Ledger:
+    """Show every activation of a training step by llm.c's names: what it should weigh, what it weighs, and when it is
+    alive. It runs one step on random tokens."""
+
+    preset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "gpt2"
+    """The model's shape: that of a preset (see train), of a published size, or of a run's folder, as in info."""
+    batch_size: int | None = None
+    """Sequences (B); if not given, the preset's."""
+    block_size: int | None = None
+    """Tokens in each (T); if not given, the preset's."""
+    reference: bool = False
+    """Run the readable ops, not the fused kernels."""
+    plot: str | None = None
+    """Also draw it to this file, .png or .svg."""
+
+
 # What is parsed is checked once it is whole, where a wrong value can be told in the words of the options.
 
 
@@ -104,7 +133,7 @@ class _Run(TrainConfig):
         pass
 
 
-Options = TypeVar("Options", Train, Sample, Info)
+Options = TypeVar("Options", Train, Plan, Sample, Info, Ledger)
 
 
 def parse(command: type[Options], args: Sequence[str], program: str) -> Options:
@@ -116,14 +145,16 @@ def parse(command: type[Options], args: Sequence[str], program: str) -> Options:
         tyro._experimental_options["ansi_codes"] = False
     args = _separated(args)
     settings: Any = {"prog": program, "args": args, "config": (tyro.conf.OmitArgPrefixes,)}
-    if command is not Train:
+    if command not in (Train, Plan):
         return tyro.cli(command, **settings)
-    resume, name = _value_of("--resume", args), _value_of("--preset", args)
+    resume = _value_of("--resume", args) if command is Train else None
+    name = _value_of("--preset", args)
     if resume and name:
         raise ValueError("a run that goes on keeps its settings; give --resume without --preset")
     base = _settings_of(resume) if resume else preset(name if name in PRESETS else Train.preset)
-    default = Train(_Run(**{**vars(base), "model": _Shape(**vars(base.model))}))
-    options = tyro.cli(Train, default=default, **settings)
+    make: Any = command
+    default = make(_Run(**{**vars(base), "model": _Shape(**vars(base.model))}))
+    options: Any = tyro.cli(command, default=default, **settings)
     try:
         shape = GPTConfig(**vars(options.training.model))
         options.training = TrainConfig(**{**vars(options.training), "model": shape})
@@ -142,8 +173,10 @@ def main(args: Sequence[str] | None = None) -> int:
         program += f" {args[0]}"
         return exit_status(lambda: do(parse(command, args[1:], program)), program)
     commands: Any = Annotated[Train, tyro.conf.subcommand("train", default=Train(preset(Train.preset)))]
+    commands |= Annotated[Plan, tyro.conf.subcommand("plan", default=Plan(preset(Plan.preset)))]
     commands |= Annotated[Sample, tyro.conf.subcommand("sample")]
     commands |= Annotated[Info, tyro.conf.subcommand("info")]
+    commands |= Annotated[Ledger, tyro.conf.subcommand("ledger")]
     about = f"Train GPTs, let them write, describe them. The variable {TRACEBACK}=1 shows where an error comes from."
     # This shows the commands, or says that what was given is none of them.
     tyro.cli(commands, prog=program, args=args, description=about)
@@ -174,7 +207,7 @@ def in_options(message: str) -> str:
     """A message of the library in the words of the command line: "--n-head 3" for "n_head=3"."""
     names = {f.name for cls in (GPTConfig, TrainConfig, Sample) for f in fields(cls)} - {"model", "vocab_size"}
     long, short = ("|".join(sorted(n for n in names if ("_" in n) == two)) for two in (True, False))
-    message = re.sub(r"^(GPTConfig|TrainConfig|generate): ", "", message).replace("do_sample=False", "--greedy")
+    message = re.sub(r"^(GPTConfig|TrainConfig|generate|ledger): ", "", message).replace("do_sample=False", "--greedy")
     pattern = rf"(?<![\w/'.-])(?:({long})|({short})(?==| must))(?![\w/'.-])(=?)"
     return re.sub(pattern, lambda m: f"--{(m[1] or m[2]).replace('_', '-')}{' ' if m[3] else ''}", message)
 
@@ -198,7 +231,7 @@ def train(options: Train, start: Callable[[TrainConfig], Trainer] | None = None)
         if not options.overwrite:
             check_no_run_in(options.training.out_dir)  # before the text is looked for, which may take long
         trainer = (start or Trainer.start)(options.training)
-    trainer.run(overwrite=options.overwrite)
+    trainer.run(overwrite=options.overwrite, plan=options.plan)
     show_result(trainer)
 
 
@@ -291,6 +324,38 @@ def info(options: Info) -> None:
     print("\n\n".join("\n".join([name, *lines] if name else lines) for name, lines in sections.items() if lines))
 
 
+def plan(options: Plan) -> None:
+    """`gpt plan`."""
+    from .plan import plan
+
+    config = options.training
+    if config.init_from != "scratch":
+        shape, wanted = _described(config.init_from)[0].model, config.model
+        block_size = min(shape.block_size, wanted.block_size)
+        config = replace(config, model=replace(shape, dropout=wanted.dropout, block_size=block_size))
+    elif config.tokenizer != "char":
+        config = replace(config, model=replace(config.model, vocab_size={"byte": 256, "gpt2": 50257}[config.tokenizer]))
+    print(plan(config))
+
+
+def ledger(options: Ledger) -> None:
+    """`gpt ledger`."""
+    import tinygrad_edu as tg
+
+    from .ledger import ledger
+
+    run, _ = _described(options.preset)
+    batch_size = run.batch_size if options.batch_size is None else options.batch_size
+    block_size = run.model.block_size if options.block_size is None else options.block_size
+    shape = replace(run.model, block_size=max(run.model.block_size, block_size))
+    with tg.use_kernels("reference" if options.reference else "auto"):
+        found = ledger(shape, batch_size, block_size)
+    print(found)
+    if options.plot:
+        found.plot(options.plot)
+        print(f"\nDrawn to {options.plot}.")
+
+
 def _described(model: str) -> tuple[TrainConfig, list[str]]:
     """The run that made, or would make, the model of this name or place, and what else is known of it."""
     if model in PRESETS:
@@ -340,8 +405,10 @@ def _mebibytes(size: int) -> str:
 
 COMMANDS: dict[str, tuple[Any, Callable[[Any], None]]] = {
     "train": (Train, train),
+    "plan": (Plan, plan),
     "sample": (Sample, sample),
     "info": (Info, info),
+    "ledger": (Ledger, ledger),
 }
 
 
@@ -350,7 +417,7 @@ def _separated(args: Sequence[str]) -> list[str]:
 
     `--key=True` and `--key=False` of a flag, as nanoGPT's users write them, become `--key` and `--no-key`.
     """
-    flags = {f.name for cls in (GPTConfig, TrainConfig, Train, Sample) for f in fields(cls) if f.type == "bool"}
+    flags = {f.name for cls in (GPTConfig, TrainConfig, Train, Sample, Ledger) for f in fields(cls) if f.type == "bool"}
     separated: list[str] = []
     for arg in args:
         key, equals, value = arg.partition("=")

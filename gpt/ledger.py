@@ -2,13 +2,15 @@
 
 The names, formulas and order are those of llm.c's `ActivationTensors` (Karpathy 2024, train_gpt2.c), a GPT-2 that keeps
 every activation. Ours keeps fewer: attention goes in tiles, so that `preatt` and `att` never exist, and the gradient of
-the logits takes their place, so that there are no `probs`.
+the logits takes their place, so that there are no `probs`. The readable ops, `use_kernels("reference")`, keep more, and
+so does dropout; what llm.c has no name for follows in rows of `OURS`.
 
 Axes: L blocks, B sequences, T tokens, C channels, NH heads, V tokens in the vocabulary.
 """
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from collections import defaultdict
@@ -51,16 +53,37 @@ ACTIVATIONS = (
     ("probs", "B T V", "softmax of the logits"),
     ("losses", "B T", "cross-entropy of each token"),
 )
+# What only our run has, and what it is.
+OURS = {
+    "checks": "smallest and largest id, to refuse others",
+    "wte": "token embeddings, before they are added",
+    "wpe": "position embeddings",
+    "dropped": "the embeddings after dropout",
+    "attdrop": "attproj after dropout",
+    "fcdrop": "fcproj after dropout",
+    "masks": "dropout's masks: 0, or 1 / (1 - p)",
+    "ln_hat": "normalised inputs, which the readable layer norm keeps in place of the means",
+    "q_scaled": "queries, scaled",
+    "att_sums": "what divides the rows of att: 1 / sums, or largest scores and sums",
+    "atty_copy": "atty, its heads put side by side in memory",
+    "fch_gate": "y / x of GELU",
+    "loss_sums": "what turns logits into the loss: sums, largest logits, targets",
+    "loss": "the mean of the losses",
+}
 # Where our run makes each: operation, and module path with the block's number as *. The second addition of a block is
-# residual3. Arrays that an operation keeps beside its output are named in `_KEPT`.
+# residual3.
 _MADE = {
     ("add", ""): "encoded", ("layer_norm", "h.*.ln_1"): "ln1", ("linear", "h.*.attn.c_attn"): "qkv",
     ("scaled_dot_product_attention", "h.*.attn"): "atty", ("linear", "h.*.attn.c_proj"): "attproj",
     ("add", "h.*"): "residual2", ("layer_norm", "h.*.ln_2"): "ln2", ("linear", "h.*.mlp.c_fc"): "fch",
     ("gelu_tanh", "h.*.mlp.gelu"): "fch_gelu", ("linear", "h.*.mlp.c_proj"): "fcproj", ("layer_norm", "ln_f"): "lnf",
-    ("linear", "lm_head"): "logits", ("cross_entropy", ""): "losses",
+    ("linear", "lm_head"): "logits", ("cross_entropy", ""): "losses", ("amin", ""): "checks", ("amax", ""): "checks",
+    ("embedding", "wte"): "wte", ("embedding", "wpe"): "wpe", ("mul", "drop"): "dropped",
+    ("mul", "h.*.attn.resid_dropout"): "attdrop", ("mul", "h.*.mlp.dropout"): "fcdrop",
+    ("reshape", "h.*.attn"): "atty_copy", ("mean", ""): "loss",
 }  # fmt: skip
-_KEPT = {"ln1": ("ln1_mean", "ln1_rstd"), "ln2": ("ln2_mean", "ln2_rstd"), "lnf": ("lnf_mean", "lnf_rstd")}
+# What layer norms keep beside their outputs.
+_NORMS = {"ln1": ("ln1_mean", "ln1_rstd"), "ln2": ("ln2_mean", "ln2_rstd"), "lnf": ("lnf_mean", "lnf_rstd")}
 
 
 @dataclass
@@ -120,6 +143,11 @@ class Ledger:
         """Bytes by the formulas."""
         return sum(row.predicted for row in self.rows)
 
+    @property
+    def measured(self) -> int:
+        """Bytes of all arrays that our run made."""
+        return sum(row.measured for row in self.rows)
+
     def alive(self) -> list[int]:
         """Bytes of activations alive after each step of our run."""
         change = [0] * (self.steps + 1)
@@ -146,25 +174,26 @@ class Ledger:
         lines = [
             f"Activations of a GPT: L={c.n_layer} B={self.batch_size} T={self.block_size} C={c.n_embd} "
             f"NH={c.n_head} V={c.vocab_size}",
-            f"{'':<10} {'size':<11} {'shape':<18} {'predicted':>10} {'measured':>10}  saved for",
+            f"{'':<10} {'size':<10} {'shape':<18} {'predicted':>10} {'measured':>10} {'born':>6} {'freed':>6}",
         ]
         for row in self.rows:
-            shape = ",".join(map(str, row.shape))
-            sizes = f"{_bytes(row.predicted):>10} {_bytes(row.measured):>10}"
-            lines.append(f"{row.name:<10.10} {row.axes:<11} {shape:<18} {sizes}  {row.saved_by:.16}")
+            shape, (born, freed) = ",".join(map(str, row.shape)), _when(row)
+            sizes = f"{_bytes(row.predicted):>10} {_bytes(row.measured):>10} {born:>6} {freed:>6}"
+            lines.append(f"{row.name:<10.10} {row.axes:<10} {shape:<18} {sizes}")
         lines += [
-            f"{'all':<41} {_bytes(self.predicted):>10} {_bytes(sum(r.measured for r in self.rows)):>10}",
-            f"{self.elements:,} activations by the formulas; most alive in our run: {_bytes(most)}, after {where}.",
+            f"{'all':<40} {_bytes(self.predicted):>10} {_bytes(self.measured):>10}",
+            f"{self.elements:,} activations by the formulas.",
+            f"Most alive in our run: {_bytes(most)}, after {where}.",
             "",
             *self._chart(),
         ]
         return "\n".join(line.rstrip() for line in lines)
 
-    def _chart(self, width: int = 64) -> list[str]:
+    def _chart(self, width: int = 46) -> list[str]:
         """When each is alive: forward to the left of the bar, backward to its right; ^ marks the peak."""
         place = lambda step: min(width - 1, step * width // max(1, self.steps))  # noqa: E731
         turn = place(self.forward_steps)
-        lines = [f"{'':<10} {'forward':<{turn}}|{'backward':<{width - turn - 1}}"]
+        lines = [f"{'':<10} {'forward':<{turn}}|{'backward':<{width - turn - 1}} kept for"]
         for row in self.rows:
             cells = [" "] * width
             for born, freed, _ in row.lives:
@@ -172,9 +201,37 @@ class Ledger:
                     cells[i] = "="
             if cells[turn] == " ":
                 cells[turn] = "|"
-            lines.append(f"{row.name:<10.10} {''.join(cells)}")
+            lines.append(f"{row.name:<10.10} {''.join(cells)} {_short(row.saved_by):.22}")
         lines.append(f"{'peak':<10} {' ' * place(self.peak[0])}^ {_bytes(self.peak[1])}")
         return lines
+
+    def _repr_html_(self) -> str:
+        """The rows as a table with their lives as bars, for notebooks."""
+        c, (step, most), n = self.config, self.peak, max(1, self.steps)
+        head = ("", "size", "shape", "predicted", "measured", "born", "freed", "kept for", "forward | backward")
+        rows = []
+        for row in self.rows:
+            bars = "".join(
+                f'<rect x="{200 * born / n:.2f}" width="{max(0.5, 200 * (freed - born) / n):.2f}" height="10"/>'
+                for born, freed, _ in row.lives
+            )
+            marks = "".join(
+                f'<path d="M{200 * at / n:.2f} 0v10" stroke="{color}"/>'
+                for at, color in ((self.forward_steps, "gray"), (step, "red"))
+            )
+            chart = f'<svg width="200" height="10" fill="#31688e" aria-hidden="true">{bars}{marks}</svg>'
+            shape = ", ".join(map(str, row.shape))
+            cells = (
+                row.axes, shape, _bytes(row.predicted), _bytes(row.measured), *_when(row), _short(row.saved_by), chart,
+            )  # fmt: skip
+            name = f'<th scope="row" title="{html.escape(row.meaning)}">{html.escape(row.name)}</th>'
+            rows.append(f"<tr>{name}{''.join(f'<td>{x}</td>' for x in cells)}</tr>")
+        top = "".join(f'<th scope="col">{x}</th>' for x in head)
+        return (
+            f"<table><caption>Activations of a GPT: L={c.n_layer} B={self.batch_size} T={self.block_size} C={c.n_embd} "
+            f"NH={c.n_head} V={c.vocab_size}: {self.elements:,} by the formulas; most alive in our run: {_bytes(most)} "
+            f"(red)</caption><tr>{top}</tr>{''.join(rows)}</table>"
+        )
 
     def plot(self, path: Any) -> None:
         """Draw the lives and the sum of what is alive, with the peak marked, to a PNG or SVG. Needs matplotlib."""
@@ -224,14 +281,18 @@ def ledger(
     generator = tg.Generator().manual_seed(0)
     model = GPT(config, generator) if model is None else model
     x, y = (tg.randint(config.vocab_size, (batch_size, T), generator=generator) for _ in range(2))
-    kept = [p.grad for p in model.parameters()]
-    with inspect.trace(values="none") as trace:
-        loss = model(x, y)[1]
-        assert loss is not None
-        loss.backward()
-        del loss
-    for p, grad in zip(model.parameters(), kept, strict=True):
-        p.grad = grad
+    state, kept = tg.get_rng_state(), [(p, p.grad) for p in model.parameters()]
+    model.zero_grad()  # backward adds to what it finds, in place
+    try:
+        with inspect.trace(values="none") as trace:
+            loss = model(x, y)[1]
+            assert loss is not None
+            loss.backward()
+            del loss
+    finally:
+        tg.set_rng_state(state)
+        for p, grad in kept:
+            p.grad = grad
     rows = predicted_rows(config, batch_size, T)
     _measure(rows, trace)
     return Ledger(config, batch_size, T, rows, len(trace.ops), len(trace.ops) + len(trace.backward))
@@ -251,47 +312,59 @@ def predicted_rows(config: GPTConfig, B: int, T: int) -> list[Row]:
 def _measure(rows: list[Row], trace: inspect.Trace) -> None:
     """Enter every array of a trace into its row, or into a row of its own at the end."""
     by_name = {row.name: row for row in rows}
-    ops, n = trace.ops, len(trace.ops)
-    backward_of = {step.op: n + i for i, step in enumerate(trace.backward) if step.op is not None}
-    owner = _owners(ops)
-    last_use: dict[int, int] = defaultdict(int)  # of each array, the last forward operation that reads it
-    savers: dict[int, list[OpRecord]] = defaultdict(list)
-    for op in ops:
-        for given in op.inputs:
-            if given.op is not None:
-                last_use[owner[given.op]] = op.id
+    end = len(trace.ops) + len(trace.backward)
+    savers: dict[int, list[OpRecord]] = defaultdict(list)  # of each operation's output
+    for op in trace.ops:
         for saved in op.saved:
-            if saved.op is not None and op not in savers[owner[saved.op]]:
-                savers[owner[saved.op]].append(op)
+            if saved.op is not None and op not in savers[saved.op]:
+                savers[saved.op].append(op)
 
-    def enter(name: str, meaning: str, born: int, freed: int, size: int, saved_by: list[OpRecord]) -> None:
+    def enter(name: str, born: int, freed: int | None, size: int, saved_by: list[OpRecord]) -> None:
         row = by_name.get(name)
         if row is None:
-            row = by_name[name] = Row(name, "", meaning, (), 0)
+            row = by_name[name] = Row(name, "", OURS.get(name, ""), (), 0)
             rows.append(row)
         row.measured += size
-        row.lives.append((born, freed, size))
+        row.lives.append((born, end if freed is None else freed, size))
         row.saved_by = ", ".join(dict.fromkeys([*filter(None, row.saved_by.split(", ")), *(s.name for s in saved_by)]))
 
     blocks_seen: set[str] = set()
-    for op in ops:
+    masks: set[int] = set()
+    for op in trace.ops:
         name = _name(op, blocks_seen)
         if op.bytes:
-            freed = [last_use[op.id] + 1, *(backward_of.get(s.id, n) + 1 for s in savers[op.id])]
-            enter(name or op.name, "", op.id, max(freed), op.bytes, savers[op.id])
-        own = [s for s in op.saved if s.op is None and s.parameter is None and s.held]
-        names = iter(_KEPT.get(name or "", ()) if len(own) == 2 else ())
-        for saved in own:
-            enter(next(names, f"{op.name}*"), "", op.id, backward_of.get(op.id, n) + 1, saved.held, [op])
+            enter(name or op.name, op.id, op.freed, op.bytes, savers[op.id])
+        for kept, saved in zip(_kept(op, name), op.saved, strict=True):
+            if saved.op is None and saved.parameter is None and saved.held:
+                enter(kept, op.id, saved.freed, saved.held, [op])
+            elif saved.parameter is not None and saved.parameter not in masks:
+                mask = trace.parameters[saved.parameter]
+                if mask.kind == "constant" and mask.dtype.startswith("float") and len(mask.shape) > 2:
+                    masks.add(mask.id)
+                    enter("masks", op.id, mask.freed, mask.bytes, [op])
 
 
-def _owners(ops: list[OpRecord]) -> list[int]:
-    """For each operation the one whose memory its output shows: itself, unless it is a view."""
-    owner: list[int] = []
-    for op in ops:
-        first = op.inputs[0].op if op.inputs else None
-        owner.append(owner[first] if op.view and first is not None else op.id)
-    return owner
+def _kept(op: OpRecord, name: str | None) -> list[str]:
+    """The names of what an operation keeps for its backward, as far as it made that itself: told by sizes and order."""
+    names: list[str] = []
+    sizes = [math.prod(s.shape) for s in op.saved]
+    rows, size_of_input = math.prod(op.shape[:-1]), math.prod(op.inputs[0].shape) if op.inputs else 0
+    norms = list(_NORMS.get(name or "", ()))
+    if sizes.count(rows) == 1:  # the readable layer norm keeps no means
+        norms = norms[1:]
+    for size, saved in zip(sizes, op.saved, strict=True):
+        if name in _NORMS:
+            names.append(norms.pop(0) if norms and saved.op is None and size == rows else "ln_hat")
+        elif name == "atty":
+            scaled = size == size_of_input and "q_scaled" not in names and saved.op is None
+            names.append("q_scaled" if scaled else "att" if size == rows * op.shape[-2] else "att_sums")
+        elif name == "fch_gelu":
+            names.append("fch_gate")
+        elif name == "losses":
+            names.append("probs" if size == size_of_input else "loss_sums")
+        else:
+            names.append(f"{op.name}*")
+    return names
 
 
 def _name(op: OpRecord, blocks_seen: set[str]) -> str | None:
@@ -302,6 +375,15 @@ def _name(op: OpRecord, blocks_seen: set[str]) -> str | None:
     if name == "residual2":
         blocks_seen.add(op.path)
     return name
+
+
+def _when(row: Row) -> tuple[str, str]:
+    """When a row's arrays were born and freed, in words."""
+    return ("-", "-") if row.born is None else (str(row.born), str(row.freed))
+
+
+def _short(ops: str) -> str:
+    return ops.replace("scaled_dot_product_attention", "attention")
 
 
 def _bytes(n: int) -> str:

@@ -27,6 +27,7 @@ from .files import atomic_write, write_json
 from .sampling import stream_text
 
 if TYPE_CHECKING:
+    from .plan import Plan
     from .trainer import Evaluation, Step, Trainer
 
 METRICS, RUN, PLOT, SAMPLES = "metrics.csv", "run.json", "loss.png", "samples.txt"
@@ -88,6 +89,8 @@ class Report:
         self._last_line = -math.inf
         self._next_plot = -math.inf  # the time before which no plot is drawn
         self._plot_is_old = False
+        self._plan: Plan | None = None
+        self._came_true: dict[str, Any] = {}  # what the plan is compared with
 
     # ---- a run, from its beginning to its end ----------------------------------------------------------------------
 
@@ -110,17 +113,37 @@ class Report:
         if error is None:
             if self._plot_is_old:
                 self._plot()
+            verdict = self._compare_with_plan()
             self._write_run_json("finished")
             seconds = time.perf_counter() - self._started
             if self._updating:
                 took, rest = tqdm.format_interval(seconds), 1 - self._updating / seconds
                 self.say(f"time     {took}, {rest:.0%} of it for evaluations, samples, plots and checkpoints")
+            if verdict:
+                self.say(f"plan     {verdict}")
             self.say(f"Finished. In {self.folder}: {METRICS}, {PLOT}, {SAMPLES}, the checkpoints best and latest.")
             return
         with contextlib.suppress(OSError):  # the error is perhaps that the disk is full
             if self._plot_is_old:
                 self._plot()
             self._write_run_json(str(error) or type(error).__name__)
+
+    def planned(self, plan: Plan | None) -> None:
+        """Show and keep what was predicted for the run; None if it is too short for that."""
+        self._plan, self._began = plan, time.perf_counter()
+        if plan is not None:
+            self.say(f"plan     {plan.line()}")
+            self._write_run_json("running")
+
+    def _compare_with_plan(self) -> str:
+        """How far off the plan was; "" if there is none."""
+        if self._plan is None or not self._updates:
+            return ""
+        from .plan import memory_peak
+
+        step, seconds, memory = self._updating / self._updates, time.perf_counter() - self._began, memory_peak()
+        self._came_true = {"step": step, "seconds": seconds, "memory": memory}
+        return self._plan.verdict(step, seconds, memory)
 
     def evaluating(self) -> None:
         """Show that the evaluation before the first step has begun."""
@@ -292,6 +315,7 @@ class Report:
                 "config": asdict(self.config),
                 "versions": versions(),
                 "machine": machine(),
+                "plan": self._plan and {**self._plan.to_dict(), "was": self._came_true},
             },
         )  # fmt: skip
 

@@ -36,6 +36,7 @@ from . import checkpoint
 from .config import TokenizerKind, TrainConfig
 from .data import TokenBatches, TokenFile, open_tokens, prepare_tokens
 from .model import GPT
+from .plan import plan_for
 from .report import Report
 from .sampling import load_model
 from .texts import find_text
@@ -229,8 +230,11 @@ class Trainer:
 
     # ---- the whole job ---------------------------------------------------------------------------------------------
 
-    def run(self, *, overwrite: bool = False) -> None:
+    def run(self, *, overwrite: bool = False, plan: bool = True) -> None:
         """Train to the end, with progress on stderr and metrics, plot, samples and checkpoints in config.out_dir.
+
+        plan: measure first how long it will take, and say at the end how far off that was; see `gpt.plan`. It changes
+        nothing in the training, and runs of a few seconds are not planned.
 
         Checkpoints: `latest` at every evaluation, `best` where the validation loss is lowest so far, both written while
         training goes on. Ctrl-C and SIGTERM end the current step and save `latest`; a second one, or one before the
@@ -249,6 +253,8 @@ class Trainer:
             self._writing(report.say) as writer,
         ):
             try:
+                if plan:
+                    report.planned(plan_for(self))
                 if self.step == 0:
                     report.evaluating()
                     before = self.evaluate()

@@ -113,8 +113,8 @@ def test_help_of_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--max-iters", "0"], "^error: --max-iters must be at least 1, got 0"),
         (["train", "--dropout", "1"], r"^error: --dropout must be in \[0, 1\), got 1"),
         (["train", "--vocab-size", "100"], "Unrecognized options: --vocab-size"),
-        (["trian"], "Unrecognized options: trian Available subcommands: train, sample, info"),
-        ([], "Expected one of {train, sample, info}"),
+        (["trian"], "Unrecognized options: trian Available subcommands: train, plan, sample, info, ledger"),
+        ([], "Expected one of {train, plan, sample, info, ledger}"),
         (["sample"], "Missing from .*sample: MODEL"),
     ],
 )
