@@ -152,7 +152,7 @@ def _check_class_arguments(name: str, input: Tensor, target: Tensor, weight: Ten
         )
 
 
-def _class_rows(name: str, input: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Any]:
+def _class_rows(name: str, input: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
     """The input as a matrix with the classes of one prediction in each row, (N, C), and the target of each row, (N)."""
     x, t = input._array.shape, target._array
     at = min(1, len(x) - 1)
@@ -182,7 +182,7 @@ def _class_rows(name: str, input: Tensor, target: Tensor, ignore_index: int) -> 
     if len(x) > 2:
         input = movedim(input, 1, -1)
     rows = input if len(x) == 2 else reshape(input, (math.prod(expected), classes))
-    return rows, t.reshape(-1)
+    return rows, target if t.ndim == 1 else reshape(target, (-1,))
 
 
 def _reduced_classes(
