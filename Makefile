@@ -16,7 +16,7 @@ endif
 .DEFAULT_GOAL := help
 # Two goals at once would install into .venv at once.
 .NOTPARALLEL:
-.PHONY: help train test slow mutants pages lint types bench dev clean
+.PHONY: help train test slow browser mutants pages lint types bench dev clean
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,11 @@ test: $(VENV)/.test ## run the default tests on every core, with coverage
 
 slow: $(VENV)/.dev ## run the slow tests
 	$(RUN) -m pytest -n auto --dist worksteal -m "slow and not browser" $(ARGS)
+
+browser: $(VENV)/.browser ## open the inspector's page in Chromium and read it (needs: apt-get install -y chromium)
+	@command -v chromium chromium-browser google-chrome > /dev/null \
+	  || { echo "Chromium is missing; install it: sudo apt-get install -y chromium" >&2; exit 1; }
+	$(RUN) -m pytest -m browser $(ARGS)
 
 mutants: $(VENV)/.test ## break every gradient in every small way: some test must notice each
 	$(RUN) -m tinygrad_edu.testing.mutants --report docs/mutants.md $(ARGS)
@@ -53,7 +58,7 @@ clean: ## remove .venv, caches and builds; runs/ stays
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # $(VENV)/.NAME stands for "the extra NAME is installed". The whole of pip's output is in $(VENV)/pip-NAME.log.
-$(VENV)/.examples $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: setup.cfg pyproject.toml $(VENV)/.python
+$(VENV)/.examples $(VENV)/.test $(VENV)/.browser $(VENV)/.dev: $(VENV)/.%: setup.cfg pyproject.toml $(VENV)/.python
 	@echo "Installing tinygrad_edu[$*] into $(VENV) (once; a few minutes on a slow line)"
 	@set -o pipefail; \
 	$(RUN) -m pip install --disable-pip-version-check -e '.[$*]' 2>&1 | tee $(VENV)/pip-$*.log \
