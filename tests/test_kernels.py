@@ -231,6 +231,19 @@ def test_exp_is_right_to_two_units_in_the_last_place():
     assert (np.abs(y - truth) / truth).max() < 1.2e-7
 
 
+def test_exp2_is_right_to_two_units_in_the_last_place_and_then_0_or_infinite():
+    numba = importlib.import_module("numba")
+    exp2 = importlib.import_module("tinygrad_edu.kernels.cpu.arithmetic").exp2
+    over = numba.vectorize(["float32(float32)"])(lambda x: exp2(x))
+    x = np.linspace(-126, 127.4, 200_001).astype("f")
+    truth = np.exp2(x.astype("d"))
+    assert (np.abs(over(x) - truth) / truth).max() < 1.2e-7
+    special = np.array([-np.inf, -1e30, -126.6, 0, 127.6, 1e30, np.inf, np.nan], "f")
+    with np.errstate(all="ignore"):
+        found = over(special)
+    np.testing.assert_array_equal(found, np.array([0, 0, 0, 1, np.inf, np.inf, np.inf, np.nan], "f"))
+
+
 SMALL = """
 import sys
 import tinygrad_edu as tg

@@ -10,7 +10,7 @@ from numba import njit, prange
 
 from ...ops import activation as ops
 from ...ops.erf import _FAR
-from .arithmetic import exp, f32
+from .arithmetic import LOG2_E, exp, exp2, f32
 from .compiling import Kernel, kernel
 from .twin import Twin, fits, plain
 
@@ -41,20 +41,21 @@ class _Activation(Twin):
         return gx
 
 
-_A, _B, _3B = f32(ops.GeluTanh.a), f32(ops.GeluTanh.b), f32(3 * ops.GeluTanh.b)
+_A, _3B = f32(ops.GeluTanh.a), f32(3 * ops.GeluTanh.b)
+_A2, _B2 = f32(-LOG2_E * ops.GeluTanh.a), f32(-LOG2_E * ops.GeluTanh.b)  # for a power of 2
 
 
 @kernel(_FORWARD)
 def _gelu_tanh(x, y):
     for i in prange(x.size):
-        y[i] = x[i] / (f32(1) + exp(-(x[i] * (_A + _B * x[i] * x[i]))))
+        y[i] = x[i] / (f32(1) + exp2(x[i] * (_A2 + _B2 * x[i] * x[i])))
 
 
 @kernel(_BACKWARD)
 def _gelu_tanh_backward(x, gy, gx):
     for i in prange(x.size):
         square = x[i] * x[i]
-        s = f32(1) / (f32(1) + exp(-(x[i] * (_A + _B * square))))
+        s = f32(1) / (f32(1) + exp2(x[i] * (_A2 + _B2 * square)))
         gx[i] = ((square * _3B + _A) * x[i] * (f32(1) - s) + f32(1)) * s * gy[i]
 
 
@@ -70,7 +71,7 @@ _FAR_OUT = f32(100)  # where e^(-x^2 / 2) is 0, and infinity would give inf / in
 @njit("UniTuple(float32, 2)(float32)", error_model="numpy")
 def _normal(x):
     """The normal distribution function of x, and e^(-x^2 / 2). See ops/erf.py for the polynomial."""
-    e = exp(f32(-0.5) * x * x)
+    e = exp2(f32(-0.5 * LOG2_E) * x * x)
     a = min(abs(x), _FAR_OUT) * _SQRT_HALF
     t = f32(1) - f32(6) / (a + f32(3))
     p = ((((_F[11] * t + _F[10]) * t + _F[9]) * t + _F[8]) * t + _F[7]) * t + _F[6]

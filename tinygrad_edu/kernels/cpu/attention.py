@@ -16,13 +16,12 @@ from numba import njit, prange
 
 from ...ops import attention as ops
 from . import threads
-from .arithmetic import exp, f32, maximum
+from .arithmetic import LOG2_E, exp2, f32, maximum
 from .blas import BLAS, PLAIN, TRANSPOSED, call_get, call_set, sgemm
 from .compiling import FASTMATH, kernel
 from .twin import Twin
 
 _QUERIES, _KEYS = 32, 128
-_LOWEST = f32(-87)
 _part = njit(fastmath=FASTMATH, error_model="numpy")  # of a kernel: compiled with it
 
 
@@ -50,8 +49,8 @@ def _transpose(x, y):
 
 @_part
 def _scores(function, scale, k, q, first, s):
-    """s (keys, _QUERIES) = scale k q; key i is hidden from the queries before first + i."""
-    _product(function, scale, k, False, q, f32(0), s)
+    """s (keys, _QUERIES) = scale k q / ln 2, for powers of 2; key i is hidden from the queries before first + i."""
+    _product(function, scale * f32(LOG2_E), k, False, q, f32(0), s)
     for i in range(max(1 - first, 0), s.shape[0]):
         for j in range(first + i):
             s[i, j] = -np.inf
@@ -67,13 +66,6 @@ def _drop(keep, weights):
 
 
 @_part
-def _weight(x):
-    """exp(x) for x <= 0, with 0 in the place of subnormal numbers, which take a processor several times longer."""
-    too_small = x < _LOWEST
-    return f32(0) if too_small else exp(_LOWEST if too_small else x)
-
-
-@_part
 def _find_largest(s, largest):
     for i in range(s.shape[0]):
         row = s[i]
@@ -83,12 +75,12 @@ def _find_largest(s, largest):
 
 @_part
 def _exponentials(s, largest, total, block):
-    """s becomes e = exp(s - largest), and total += the sum over the keys, which the block takes up first."""
+    """s becomes e = 2**(s - largest), and total += the sum over the keys, which the block takes up first."""
     block[:] = 0
     for i in range(s.shape[0]):
         row = s[i]
         for j in range(row.size):
-            row[j] = _weight(row[j] - largest[j])
+            row[j] = exp2(row[j] - largest[j])
         for j in range(row.size):
             block[j] += row[j]
     for j in range(block.size):
@@ -135,7 +127,7 @@ def _softmax_backward(p, gp, largest, r, along):
     for i in range(p.shape[0]):
         weights, row = p[i], gp[i]
         for j in range(weights.size):
-            weights[j] = _weight(weights[j] - largest[j]) * r[j]
+            weights[j] = exp2(weights[j] - largest[j]) * r[j]
             row[j] = weights[j] * (row[j] - along[j])
 
 
@@ -181,7 +173,7 @@ _FIRST = f"int64, int64, int64, {', '.join([_HEADS] * 4)}, float32, boolean, {_T
 
 @kernel(f"void({_FIRST}, int64)")
 def _attend(function, get_threads, set_threads, q, k, v, keep, scale, is_causal, y, stats, pieces):
-    """y; stats (B, NH, tiles, 2, _QUERIES): the largest score of each query, and 1 / sum(exp(score - largest))."""
+    """y; stats (B, NH, tiles, 2, _QUERIES): the largest score of each query, and 1 / sum(2**(score - largest))."""
     B, NH = q.shape[:2]
     before = call_get(get_threads)
     call_set(set_threads, 1)
