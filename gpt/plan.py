@@ -34,9 +34,11 @@ SECONDS = 2.0  # of measuring
 SHARE = 0.03  # of a run that its plan may take at most
 FLOPS = 1e11  # a second, taken for the speed of the machine until it is measured
 LEAST = 0.1  # seconds of measuring that are worth while
+ROUNDS = 4  # in which the parts are measured
 TIMES = 4  # how often a part should fit into its share of the time
+FEW = 4  # sequences, say, that are timed in any case, beside a single one
 # How the time is divided among the parts.
-_SHARES = {"block": 0.35, "ends": 0.25, "update": 0.2, "block, evaluated": 0.1, "ends, evaluated": 0.05, "sample": 0.05}
+SHARES = {"block": 0.35, "ends": 0.25, "update": 0.2, "block, evaluated": 0.1, "ends, evaluated": 0.05, "sample": 0.05}
 _PLOT = 45_000_000  # bytes of matplotlib, which draws the loss
 
 Clock = Callable[[], float]
@@ -127,28 +129,52 @@ def plan_for(trainer: Trainer) -> Plan | None:
     return plan(config, step=trainer.step, model=trainer.model, seconds=seconds) if seconds >= LEAST else None
 
 
-def seconds_of(work: Callable[[int], object], size: int, budget: float, clock: Clock) -> tuple[float, int]:
-    """How long work(size) takes, and on how much of it that was measured.
+class Timing:
+    """How long work(size) takes, timed on as much of it as fits into a budget of seconds several times.
 
-    As much of it as fits into the budget several times is timed, and the rest drawn out in a line from there.
+    The rest is drawn out in a line, from there and from work(1). How much fits the fastest time says, since others may
+    be those of a machine that was busy otherwise; the median is what counts, without the first of each size, for which
+    memory is to be found and threads to be woken.
     """
 
-    def timed(n: int) -> float:
-        start = clock()
-        work(n)
-        return max(clock() - start, 1e-9)
+    def __init__(self, work: Callable[[int], object], size: int, budget: float, clock: Clock) -> None:
+        self.work, self.size, self.budget, self.clock = work, size, budget, clock
+        self.n = 1  # how much of it is timed
+        self.times: dict[int, list[float]] = {}
+        self.left = 0.0  # seconds to spend now
 
-    work(1)  # kernels are loaded and memory is found
-    start = clock()
-    n, least = 1, timed(1)
-    times = [least]
-    while (larger := min(size, int(n * budget / TIMES / times[-1]))) > n:
-        n, times = larger, [timed(larger)]
-    while clock() - start + times[-1] < budget:
-        times.append(timed(n))
-    typical = median(times)
-    slope = 0.0 if n == 1 else min(max(0.0, (typical - least) / (n - 1)), typical / n)
-    return typical + (slope if n > 1 else typical) * (size - n), n
+    def go(self, share: float = 1.0) -> None:
+        """Spend a share of the budget, and what is left from earlier ones."""
+        self.left += share * self.budget
+        if not self.times:
+            self.work(1)  # kernels are loaded
+        while len(self.times.get(self.n, ())) < 2 or min(self.times[self.n]) <= self.left:
+            self._time()
+            if len(self.times[self.n]) > 1:
+                self.n = min(self.size, max(self.n, self._larger()))
+
+    def _time(self) -> None:
+        start = self.clock()
+        self.work(self.n)
+        seconds = max(self.clock() - start, 1e-9)
+        self.times.setdefault(self.n, []).append(seconds)
+        self.left -= seconds
+
+    def _larger(self) -> int:
+        """How much of the work may be timed next."""
+        fits = self.budget / TIMES / min(self.times[self.n])
+        # Where most of the time is the same for any size, or only one is known, a line needs another.
+        return max(int(self.n * fits), 2 * self.n if fits >= 1 else 0, FEW if self.n == 1 else 0)
+
+    def _typical(self, n: int) -> float:
+        return median(self.times[n][1:])
+
+    @property
+    def seconds(self) -> float:
+        """How long the whole work takes."""
+        typical, one, n = self._typical(self.n), self._typical(1), self.n
+        slope = typical if n == 1 else min(max(0.0, (typical - one) / (n - 1)), typical / n)
+        return typical + slope * (self.size - n)
 
 
 def _plan(config: TrainConfig, step: int, model: GPT | None, seconds: float, clock: Clock, start: float) -> Plan:
@@ -157,44 +183,49 @@ def _plan(config: TrainConfig, step: int, model: GPT | None, seconds: float, clo
     before = memory_now()  # with the kernels, without the model
     held = sum(p.numel() for p in model.parameters()) * 4 if model else 0
     parts = _Parts(config)
-    budget = {name: share * seconds for name, share in _SHARES.items()}
     rows, units, L = config.batch_size, parts.units, c.n_layer
+    seconds = max(seconds / 2, seconds - (clock() - start))  # what was made ready took some of it
 
-    block, measured_rows = seconds_of(parts.block_step, rows, budget["block"], clock)
-    ends, measured_units = seconds_of(parts.ends_step, units, budget["ends"], clock)
-    kept = L * parts.kept(parts.block_step, measured_rows) * rows / measured_rows
-    kept += parts.kept(parts.ends_step, measured_units) * units / measured_units
-    update = sum(
-        seconds_of(parts.update(optimizer), 1, budget["update"], clock)[0] * parts.share(optimizer)
-        for optimizer in parts.optimizers
-    )
-    block_evaluated, _ = seconds_of(parts.block_evaluated, rows, budget["block, evaluated"], clock)
-    ends_evaluated, _ = seconds_of(parts.ends_evaluated, units, budget["ends, evaluated"], clock)
+    def timing(name: str, work: Callable[[int], object], size: int, share: float = 1.0) -> Timing:
+        return Timing(work, size, share * SHARES[name] * seconds, clock)
+
+    block = timing("block", parts.block_step, rows)
+    ends = timing("ends", parts.ends_step, units)
+    updates = [timing("update", parts.update(o), 1, 1 / len(parts.optimizers)) for o in parts.optimizers]
+    block_evaluated = timing("block, evaluated", parts.block_evaluated, rows)
+    ends_evaluated = timing("ends, evaluated", parts.ends_evaluated, units)
+    samples = [timing("sample", parts.sample(blocks), config.sample_tokens, 0.5) for blocks in (1, 2)]
+    timings = [block, ends, *updates, block_evaluated, ends_evaluated, *(samples if config.sample_tokens else [])]
+    for _ in range(ROUNDS):  # in turn, so that a moment in which the machine is slow is not all of any
+        for one in timings:
+            one.go(1 / ROUNDS)
+
+    kept = L * parts.kept(parts.block_step, block.n) * rows / block.n
+    kept += parts.kept(parts.ends_step, ends.n) * units / ends.n
+    update = sum(t.seconds * parts.share(o) for t, o in zip(updates, parts.optimizers, strict=True))
     sample = 0.0
     if config.sample_tokens:
-        with_one, with_two = (
-            seconds_of(parts.sample(blocks), config.sample_tokens, budget["sample"] / 2, clock)[0] for blocks in (1, 2)
-        )
-        sample = with_one + (L - 1) * max(0.0, with_two - with_one)
+        sample, with_two = (t.seconds for t in samples)
+        sample += (L - 1) * max(0.0, with_two - sample)
 
     micro_batches = config.gradient_accumulation_steps
-    in_step = {"blocks": micro_batches * L * block, "ends": micro_batches * ends, "update": update}
-    one = sum(in_step.values())
-    batch_evaluated = 2 * (L * block_evaluated + ends_evaluated)  # of each split one
+    in_step = {"blocks": micro_batches * L * block.seconds, "ends": micro_batches * ends.seconds, "update": update}
+    one_step = sum(in_step.values())
+    batch_evaluated = 2 * (L * block_evaluated.seconds + ends_evaluated.seconds)  # of each split one
     beside = sample + update  # a checkpoint is copied about as fast as an update goes through the same numbers
     evaluation = config.eval_iters * batch_evaluated + beside
     last = (config.final_eval_iters or config.eval_iters) * batch_evaluated + beside
     left = config.max_iters - step
     evaluations = (step == 0) + config.max_iters // config.eval_interval - step // config.eval_interval
     evaluations += left > 0 and config.max_iters % config.eval_interval > 0
-    whole = (left * one + max(0, evaluations - 1) * evaluation + (last if evaluations else 0.0)) * (1 + PLOT_SHARE)
+    whole = (left * one_step + max(0, evaluations - 1) * evaluation + (last if evaluations else 0.0)) * (1 + PLOT_SHARE)
     tokens = config.batch_size * c.block_size * micro_batches
     memory = available = None
     if before is not None:
         memory = before - held + _PLOT + round(kept) + parts.memory()
         if (free := free_memory()) is not None:
             available = free + (memory_now() or 0)
-    return Plan(one, tokens / one, evaluation, whole, memory, in_step, clock() - start, available)
+    return Plan(one_step, tokens / one_step, evaluation, whole, memory, in_step, clock() - start, available)
 
 
 class _Probe(GPT):
@@ -219,8 +250,9 @@ class _Parts:
         self.optimizers: tuple[Any, ...] = getattr(optimizer, "optimizers", (optimizer,))
         self.in_block = {id(p) for p in self.one_block.parameters()}
         self.model.h = nn.ModuleList([])
-        # The ends are linear in tokens, so that a batch of few long sequences is cut into shorter ones.
-        self.unit = c.block_size if config.batch_size >= 8 or c.block_size % 16 else c.block_size // 16
+        # The ends are linear in tokens, so that long sequences are cut into shorter ones. Not into so short ones that
+        # time goes into reading the table of tokens, however few there are.
+        self.unit = c.block_size // 16 if c.block_size % 16 == 0 and c.block_size >= 16 * 64 else c.block_size
         self.units = config.batch_size * c.block_size // self.unit
         self._stream = self._ids = tg.zeros(0)  # as much of each as was asked for: a batch may be larger than memory
 

@@ -15,6 +15,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,7 +86,8 @@ class Report:
         c = self.config
         self.tokens_per_step = c.batch_size * c.model.block_size * c.gradient_accumulation_steps
         self._steps, self._seconds = 0, 0.0  # since the last row
-        self._updates, self._updating, self._evaluations = 0, 0.0, 0  # since the start: steps, their seconds
+        self._updates: list[float] = []  # seconds of each step since the start
+        self._updating, self._evaluations = 0.0, 0  # since the start, too
         self._last_line = -math.inf
         self._next_plot = -math.inf  # the time before which no plot is drawn
         self._plot_is_old = False
@@ -141,7 +143,7 @@ class Report:
             return ""
         from .plan import memory_peak
 
-        step, seconds, memory = self._updating / self._updates, time.perf_counter() - self._began, memory_peak()
+        step, seconds, memory = median(self._updates), time.perf_counter() - self._began, memory_peak()
         self._came_true = {"step": step, "seconds": seconds, "memory": memory}
         return self._plan.verdict(step, seconds, memory)
 
@@ -159,7 +161,8 @@ class Report:
     def write(self, step: Step) -> None:
         """Show a step, and write what is due: a row of metrics, at evaluations also plot and sample."""
         self._steps, self._seconds = self._steps + 1, self._seconds + step.seconds
-        self._updates, self._updating = self._updates + 1, self._updating + step.seconds
+        self._updates.append(step.seconds)
+        self._updating += step.seconds
         if self.terminal:
             speed = self._steps * self.tokens_per_step / self._seconds
             left = self._time_left(step.number)
@@ -173,7 +176,7 @@ class Report:
     def _time_left(self, number: int) -> str:
         """Steps left at the mean time of a step, and evaluations left at theirs, with all that goes with one."""
         c = self.config
-        seconds = (c.max_iters - number) * self._updating / self._updates
+        seconds = (c.max_iters - number) * self._updating / len(self._updates)
         if self._evaluations:
             left = c.max_iters // c.eval_interval - number // c.eval_interval
             left += number < c.max_iters and c.max_iters % c.eval_interval > 0

@@ -16,7 +16,7 @@ from gpt import GPT, cli
 from gpt import plan as planning
 from gpt.config import PRESETS, GPTConfig, TrainConfig
 from gpt.ledger import ledger
-from gpt.plan import Plan, plan, plan_for, seconds_of
+from gpt.plan import Plan, Timing, plan, plan_for
 from gpt.report import PLOT_SHARE
 from gpt.trainer import Trainer
 from tinygrad_edu import dispatch
@@ -54,33 +54,38 @@ class Ticks(Clock):
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 1000])
+@pytest.mark.parametrize("rounds", [1, 4])
 @pytest.mark.parametrize(("fixed", "each"), [(0.0, 0.01), (0.3, 0.01), (0.001, 0.2), (0.5, 0.0)])
-def test_what_is_a_line_is_drawn_out_exactly(size: int, fixed: float, each: float):
+def test_what_is_a_line_is_drawn_out_exactly(size: int, rounds: int, fixed: float, each: float):
     clock, sizes = Clock(), []
 
     def work(n: int) -> None:
         sizes.append(n)
         clock.now += fixed + each * n
 
-    seconds, measured = seconds_of(work, size, 1.0, clock)
-    assert 1 <= measured <= size and set(sizes) <= set(range(1, size + 1))
-    if measured > 1 or size == 1:
-        assert seconds == pytest.approx(fixed + each * size)
-    else:  # a single unit is too long to try two: nothing is known of what is fixed
-        assert seconds == pytest.approx((fixed + each) * size)
-    assert clock.now < 1.0 + 3 * (fixed + each) + 1.0  # the first two, and a last one that began in time
-    assert measured == size or 2 * (fixed + each * (measured + 1)) * planning.TIMES > 1.0  # as much as fits
+    timing = Timing(work, size, 1.0, clock)
+    for _ in range(rounds):
+        timing.go(1 / rounds)
+    assert set(sizes) == {*timing.times, 1} and max(sizes) == timing.n <= size
+    assert timing.seconds == pytest.approx(fixed + each * size)
+    assert timing.n == size or timing.n >= planning.FEW
+    known = [fixed + each * n for n in timing.times]  # each size twice in any case
+    assert clock.now <= 1.0 + 2 * sum(known) + known[0]
+    assert timing.n == size or 2 * (fixed + each * (timing.n + 1)) * planning.TIMES > 1.0  # as much as fits
 
 
-def test_a_slow_moment_does_not_count():
+def test_slow_moments_do_not_count():
     clock, calls = Clock(), []
 
     def work(n: int) -> None:
         calls.append(n)
-        clock.now += 5.0 if len(calls) == 1 else 0.4 if len(calls) == 6 else 0.02  # the first loads kernels
+        # The first loads kernels, and the first of each size finds memory.
+        clock.now += 5.0 if len(calls) == 1 else 0.2 if calls.count(n) < 3 and n == 1 or len(calls) == 9 else 0.001 * n
 
-    assert seconds_of(work, 1, 1.0, clock) == (pytest.approx(0.02), 1)
-    assert len(calls) > 20
+    timing = Timing(work, 12, 2.0, clock)
+    timing.go()
+    assert timing.seconds == pytest.approx(0.012) and timing.n == 12
+    assert len(calls) > 50
 
 
 # ---- the plan --------------------------------------------------------------------------------------------------------
@@ -93,14 +98,14 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "block_step": 0.002, "ends_step": 0.003, "update": 0.0005, "block_evaluated": 0.0007, "ends_evaluated": 0.0011,
         "sample": 0.01,
     }  # fmt: skip
-    real = planning.seconds_of
 
-    def fake(work: object, size: int, budget: float, clock: object) -> tuple[float, int]:
-        real(work, 1, 0.0, Ticks())  # type: ignore[arg-type]
-        name = getattr(work, "__qualname__", "").split(".")
-        return seconds[name[1] if name[-1] == "work" else name[-1]], 1
+    class Known(Timing):
+        def go(self, share: float = 1.0) -> None:
+            name = getattr(self.work, "__qualname__", "").split(".")
+            self.work(1)
+            self.times[1] = [math.inf, seconds[name[1] if name[-1] == "work" else name[-1]] / self.size]
 
-    monkeypatch.setattr(planning, "seconds_of", fake)
+    monkeypatch.setattr(planning, "Timing", Known)
     return seconds
 
 
