@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -20,10 +21,10 @@ SHORT = ["--n-layer=1", "--n-embd=16", "--block-size=16", "--max-iters=6", "--ev
 
 @pytest.fixture
 def run(data_dir: Path, tmp_path: Path) -> object:
-    def example(*args: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TINYGRAD_EDU_DATA": str(data_dir)}
+    def example(*args: str, name: str = "train_shakespeare") -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TINYGRAD_EDU_DATA": str(data_dir), "NO_COLOR": "1"}
         environment["TINYGRAD_EDU_CACHE"] = str(tmp_path / "cache")
-        program = ROOT / "examples/train_shakespeare.py"
+        program = ROOT / f"examples/{name}.py"
         return subprocess.run(
             [sys.executable, str(program), *args], capture_output=True, text=True, env=environment, cwd=tmp_path
         )
@@ -66,3 +67,41 @@ def test_the_options_are_those_of_the_command_line(run) -> None:  # type: ignore
     assert "python examples/train_shakespeare.py" in shown.stdout
     wrong = run("--n_layr=3")
     assert wrong.returncode == 2 and "--n-layer" in wrong.stderr
+
+
+def test_inspect_graph(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    done = run("--steps=2", "--n-layer=2", "--n-embd=16", "--page=my.html", name="inspect_graph")
+    assert done.returncode == 0, done.stderr
+    assert not [line for line in done.stderr.splitlines() if "compiling kernels" not in line], done.stderr
+    shown = done.stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    losses = [float(loss) for loss in re.findall(r"^step +\d+: loss (\d\.\d{3})$", shown, re.M)]
+    assert len(losses) == 2 and losses[1] < losses[0] < math.log(65) + 0.3
+    headings = re.findall(r"^(.+)\n-+$", shown, re.M)
+    assert headings == [
+        "What ran", "Where the gradient of wte.weight comes from", "What it keeps in memory, and how long",
+        "Why does h.1.attn.c_attn.weight get no gradient?",
+    ]  # fmt: skip
+    summary, receipt, ledger, explained = re.split(r"^.+\n-+\n", shown, flags=re.M)[1:]
+    assert "h.0 … h.1 ×2" in summary and "scaled_dot_product" in summary
+    assert "also lm_head.weight: 2 contributions" in receipt and "embedding in wte" in receipt
+    assert "linear in lm_head" in receipt and "`.grad` holds exactly this." in receipt
+    assert "L=2 B=8 T=32 C=16 NH=4 V=65" in ledger and re.search(r"^qkv +L B T 3C +2,8,32,48 ", ledger, re.M)
+    lines = (ROOT / "examples/inspect_graph.py").read_text("utf-8").splitlines()
+    (cut,) = (i for i, line in enumerate(lines, 1) if ".detach()" in line)
+    assert f"inspect_graph.py:{cut} cut it off" in " ".join(explained.split())
+    assert "Fix: Leave out detach()" in explained
+    page = (tmp_path / "my.html").read_text("utf-8")
+    assert page.startswith("<!doctype html>") and "scaled_dot_product_attention" in page
+
+
+def test_inspect_graph_says_what_is_wrong(run) -> None:  # type: ignore[no-untyped-def]
+    for options, message in (
+        (["--steps=0"], "error: --steps must be 1 or more, got 0\n"),
+        (["--n-embd=65"], "error: --n-embd 65 is not divisible by --n-head 4; "),
+        (["--steps=1", "--page=graph.jpg"], "error: save: 'graph.jpg' does not say what to write; "),
+    ):
+        done = run(*options, name="inspect_graph")
+        assert done.returncode == 1 and message in done.stderr, done.stderr
+    shown = run("--help", name="inspect_graph")
+    assert shown.returncode == 0 and "--block-size INT" in shown.stdout and "Look into a GPT" in shown.stdout
