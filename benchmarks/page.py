@@ -51,6 +51,15 @@ def chain(n: int) -> inspect.Trace:
     return inspect.Trace(1, "none", "", 1.0, MachineRecord(), ops)
 
 
+def launch(playwright: Any) -> Any:
+    """The browser. SystemExit: it is not installed."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        sys.exit("Chromium is missing; install it: sudo apt-get install -y chromium")
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    return playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"] if root else [])
+
+
 # Drags the graph to and fro, once for each frame, and finds how long the frames took.
 FRAMES = """async () => {
     const graph = document.querySelector('#graph');
@@ -88,16 +97,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     trace = inspect.load(options.trace) if options.trace else chain(options.ops) if options.ops else gpt2_trace()
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        sys.exit("Chromium is missing; install it: sudo apt-get install -y chromium")
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder, "graph.html")
         writing = least(options.runs, lambda: trace.save(path))
         print(f"{len(trace.ops):,} operations, {len(trace.backward):,} steps of backward")
         print(f"written in {writing:.2f} s, {path.stat().st_size / 1e6:.2f} MB")
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"] if root else [])
+        browser = launch(playwright)
         tab = browser.new_page(viewport={"width": 1280, "height": 800})
 
         def open_page() -> None:

@@ -1,14 +1,12 @@
 """Take the pictures of the inspector's page that the guide shows: images/inspect-*.png, anew.
 
-    python docs/screenshots.py
+    python docs/screenshots.py [FOLDER]
 
 Needs the extra `browser` and Chromium (apt-get install -y chromium).
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -17,13 +15,15 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from tinygrad_edu import inspect  # noqa: E402  # the checkout need not be installed
+from page import launch  # noqa: E402  # the checkout need not be installed
+
+from tinygrad_edu import inspect  # noqa: E402
 
 
 def gpt_trace() -> inspect.Trace:
-    """One step of a GPT with twelve small blocks, and with what an optimizer would need."""
+    """One step of a GPT with twelve small blocks."""
     import tinygrad_edu as tg
     from gpt import GPT, GPTConfig
 
@@ -46,11 +46,19 @@ def opened(tab: Any) -> None:
 
 
 def backward(tab: Any) -> None:
-    """The step of backward through the output layer, whose table is shared with the embedding."""
+    """The step of backward through the output layer: one element with its numbers."""
     tab.locator("#backward").click()
     while "linear in lm_head" not in tab.locator("#step-text").text_content():
         tab.locator("#next").click()
     tab.locator("#details .worked").evaluate("box => box.scrollIntoView()")
+
+
+def summed(tab: Any) -> None:
+    """The step through the embedding, whose table has a gradient from the output layer already."""
+    tab.locator("#position").press("End")
+    while "backward, embedding in wte" not in tab.locator("#step-text").text_content():
+        tab.locator("#previous").click()
+    tab.locator("#details .sum").evaluate("box => box.scrollIntoView({block: 'end'})")
 
 
 def search(tab: Any, text: str) -> None:
@@ -62,9 +70,7 @@ PICTURES: dict[str, tuple[Callable[[Any], None], str]] = {
     "inspect-modules": (modules, "light"),
     "inspect-open": (opened, "light"),
     "inspect-backward": (backward, "light"),
-    "inspect-modules-dark": (modules, "dark"),
-    "inspect-open-dark": (opened, "dark"),
-    "inspect-backward-dark": (backward, "dark"),
+    "inspect-backward-dark": (summed, "dark"),
 }
 
 
@@ -72,16 +78,12 @@ def main() -> None:
     """Write the pictures."""
     from playwright.sync_api import sync_playwright
 
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        sys.exit("Chromium is missing; install it: sudo apt-get install -y chromium")
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else IMAGES
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder, "graph.html")
         gpt_trace().save(path)
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"] if root else [])
+        browser = launch(playwright)
         for name, (show, scheme) in PICTURES.items():
             size = {"width": 1280, "height": 800}
             tab = browser.new_page(viewport=size, color_scheme=scheme, reduced_motion="reduce")
@@ -91,7 +93,6 @@ def main() -> None:
             tab.mouse.move(640, 795)
             tab.wait_for_timeout(100)
             tab.screenshot(path=out / f"{name}.png")
-            print(out / f"{name}.png", (out / f"{name}.png").stat().st_size)
             tab.close()
         browser.close()
 

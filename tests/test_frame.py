@@ -244,3 +244,9 @@ def test_an_installation_from_the_built_wheel_works(tmp_path):
     assert all(Path(marker).is_file() and Path(marker).is_relative_to(tmp_path) for marker in typed)
     assert "train" in run(bin / "python", "-m", "gpt", "--help")
     assert "train" in run(bin / "gpt", "--help")
+    page = (
+        "import tinygrad_edu as tg\nfrom tinygrad_edu import inspect\n"
+        "with inspect.trace() as t: tg.ones(3, requires_grad=True).sum().backward()\nt.save('graph.html')"
+    )
+    run(bin / "python", "-c", page)
+    assert (tmp_path / "graph.html").read_text("utf-8").count("</script>") == 2
