@@ -289,7 +289,7 @@ def test_svg(request: pytest.FixtureRequest, name: str):
 _MERMAID = re.compile(
     r"flowchart TB|end|subgraph frame\d+\[\"[^\"\n\[\]<>]*\"\]"
     r"|\w+(\(\[\"(?P<a>[^\"\n\[\]]*)\"\]\)|\[\"(?P<b>[^\"\n\[\]]*)\"\])"
-    r"|\w+ (-->|-\.->) \w+|classDef \w+ [\w:#,]+|class [\w,]+ \w+"
+    r"|\w+ (-->|-\.->) \w+|classDef \w+ [\w:#,-]+|class [\w,]+ \w+"
 )
 
 

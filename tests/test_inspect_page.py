@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
 import math
 import os
@@ -488,6 +487,7 @@ def test_the_panel_shows_what_was_recorded(reader, gpt):
     text = reader.tab.locator("#details").inner_text()
     assert "y = x @ weight.T + bias" in text and f"{gpt.lines[op.line].file}:{gpt.lines[op.line].line}" in text
     assert "h.2.attn.c_attn.weight" in text and "Saved for backward" in text
+    assert op.freed and f"after {op.freed} of {len(gpt.ops) + len(gpt.backward)} steps" in text
     mean = reader.tab.locator('[data-figure="value"] .statistics dd').nth(1).get_attribute("data-value")
     assert math.isclose(float(mean), op.value.mean, rel_tol=1e-12)
     histogram = reader.tab.locator('[data-figure="value"] .histogram-box')
@@ -848,14 +848,29 @@ def test_a_trace_of_nothing_opens(chromium, tmp_path):
 
 @pytest.mark.browser
 def test_the_page_works_in_the_frame_of_a_notebook(chromium, gpt, tmp_path):
+    """Its script runs there, reads nothing of the notebook and asks for nothing."""
     path = tmp_path / "notebook.html"
     path.write_text(f"<!doctype html><title>notebook</title>{gpt._repr_html_()}", encoding="utf-8")
-    tab = chromium.new_page()
+    tab = chromium.new_page(viewport={"width": 1000, "height": 700})
     trouble: list[str] = []
+    asked: list[str] = []
     tab.on("pageerror", lambda error: trouble.append(str(error)))
+    tab.on("console", lambda message: message.type == "error" and trouble.append(message.text))
+    tab.on("request", lambda request: asked.append(request.url))
     tab.goto(path.as_uri())
     frame = tab.frame_locator("iframe")
     frame.locator("html[data-ready=true]").wait_for(timeout=60_000)
+    assert "h.0 … h.2" in frame.locator(".node > .title").evaluate_all("all => all.map(title => title.firstChild.data)")
     frame.locator("#theme").click()
-    assert "h.0 … h.2" in frame.locator(".node > .title").all_text_contents() and trouble == []
-    assert html.escape(page.as_html(gpt)) in path.read_text("utf-8")
+    frame.locator("#search").fill("h.2.mlp gelu")
+    frame.locator("#search").press("Enter")
+    op = next(op for op in gpt.ops if op.path == "h.2.mlp.gelu")
+    cells = frame.locator('[data-figure="value"] td').filter(visible=True)
+    shown = cells.evaluate_all("cells => cells.filter(c => c.dataset.value).map(c => Number(c.dataset.value))")
+    assert close(shown, elements(op.value))
+    frame.locator("#backward").click()
+    assert "backward, mean" in frame.locator("#step-text").text_content()
+    script = "(() => { try { return parent.document.title } catch (error) { return error.name } })()"
+    assert tab.frames[1].evaluate(script) == "SecurityError"
+    assert trouble == [] and asked == [path.as_uri()]
+    tab.close()

@@ -110,6 +110,8 @@ def mermaid(p: Picture) -> str:
     for kind, (fill, line) in COLORS.items():
         if keys := [box.key for box in p.boxes.values() if box.kind == kind]:
             lines += [f"  classDef {kind} fill:{fill},stroke:{line},color:{INK}", f"  class {','.join(keys)} {kind}"]
+    if frames := [f"frame{f.id}" for f in p.frames[1:]]:
+        lines += [f"  classDef frame fill:none,stroke:{QUIET},stroke-dasharray:4", f"  class {','.join(frames)} frame"]
     return "\n".join([*lines, ""])
 
 

@@ -4,7 +4,7 @@ import { shape } from "./words.js";
 
 const OP = {
   inputs: [], attrs: {}, call: null, line: null, graph: true, differentiable: true, kernel: "", view: false,
-  inside: null, during: null, before: false, bytes: 0, saved: [], flops: null, start: null, seconds: null, value: null,
+  inside: null, during: null, before: false, bytes: 0, freed: null, saved: [], flops: null, start: null, seconds: null, value: null,
   details: {},
 };
 const INPUT = { op: null, parameter: null, number: null, output: 0, gradient: false, shape: [], dtype: "" };
