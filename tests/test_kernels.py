@@ -146,7 +146,7 @@ import tinygrad_edu as tg
 from tinygrad_edu.nn import functional as F
 
 def count():  # by library: Numba may load SciPy's beside NumPy's
-    return {library["filepath"]: library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+    return {found["filepath"]: found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"}
 
 before = count()
 F.linear(tg.randn(256, 128), tg.randn(64, 128))

@@ -12,8 +12,8 @@ from . import autograd as autograd
 from . import backends as backends
 from . import cuda as cuda
 from . import data as data
-from . import linalg as linalg
 from . import kernels as kernels
+from . import linalg as linalg
 from . import nn as nn
 from . import optim as optim
 from . import special as special

@@ -25,7 +25,7 @@ def compile(model: Callable[..., Any] | None = None, **options: Any) -> Any:
 
 
 def set_num_threads(int: int) -> None:
-    """Let NumPy's matrix products and the fused kernels run on this many threads. RuntimeError: not a positive number."""
+    """Let NumPy's matrix products and fused kernels run on so many threads. RuntimeError: not a positive number."""
     global _threads
     if type(int) is not _INT:
         raise TypeError(f"set_num_threads expects an int, but got {type(int).__name__}")
