@@ -31,6 +31,13 @@ def _seeded() -> None:
     tinygrad_edu.manual_seed(0)
 
 
+@pytest.fixture
+def fused() -> Iterator[None]:
+    """Let fused kernels run in a test that needs them, also where the tests run on the readable ops."""
+    with dispatch.use_kernels("auto"):
+        yield
+
+
 def _data_folder() -> Path | None:
     """The folder of real texts: TINYGRAD_EDU_DATA, or shared/data beside the checkout."""
     if named := os.environ.get("TINYGRAD_EDU_DATA"):

@@ -123,6 +123,7 @@ def test_views_share_the_version_counter_and_copies_do_not():
     assert recorded.grad_fn is not None
 
 
+@pytest.mark.usefixtures("fused")
 def test_a_twin_runs_where_it_is_registered_and_accepts(twin):
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     y = apply(Scale, x, factor=3.0)
@@ -132,6 +133,7 @@ def test_a_twin_runs_where_it_is_registered_and_accepts(twin):
     assert apply(Scale, tg.ones(2, 2, requires_grad=True), factor=3.0).grad_fn.pair is Scale
 
 
+@pytest.mark.usefixtures("fused")
 def test_the_reference_can_be_asked_for(twin):
     x = tg.ones(2, requires_grad=True)
     with use_kernels("reference"):

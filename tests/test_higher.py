@@ -534,6 +534,7 @@ def test_an_intermediate_changed_since_does_not_matter():
     in_both(program)
 
 
+@pytest.mark.usefixtures("fused")
 def test_a_twin_is_differentiated_through_its_reference():
     class FastExp:
         saved_for = None

@@ -58,7 +58,8 @@ def test_float64_is_float32_but_for_rounding(values: str):
     assert max(row.difference for row in found.rows) > 1e-9  # they are not the same numbers
 
 
-@pytest.mark.skipif(not dispatch.twins_in_use(), reason="no fused kernels here")
+@pytest.mark.skipif(not dispatch._twins, reason="no fused kernels here")
+@pytest.mark.usefixtures("fused")
 def test_fused_kernels_and_reference_agree():
     fused = traced(model(), "full")
     with tg.use_kernels("reference"):
@@ -261,7 +262,8 @@ def test_settings_and_kernels_that_differ_are_named():
     assert first is not None and first.note.startswith("It ran as the kernel Careless in a, the readable op in b. ")
 
 
-@pytest.mark.skipif(not dispatch.twins_in_use(), reason="no fused kernels here")
+@pytest.mark.skipif(not dispatch._twins, reason="no fused kernels here")
+@pytest.mark.usefixtures("fused")
 def test_a_wrong_kernel_is_found(monkeypatch: pytest.MonkeyPatch):
     from tinygrad_edu.ops.activation import GeluTanh
 

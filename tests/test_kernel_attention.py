@@ -15,7 +15,10 @@ from tinygrad_edu.nn import functional as F
 from tinygrad_edu.ops import attention as ops
 from tinygrad_edu.ops.indexing import SlicePart
 
-pytestmark = pytest.mark.skipif(attention.BLAS is None, reason="NumPy's BLAS cannot be called from kernels")
+pytestmark = [
+    pytest.mark.usefixtures("fused"),
+    pytest.mark.skipif(attention.BLAS is None, reason="NumPy's BLAS cannot be called from kernels"),
+]
 SETTINGS = {"scale": 0.2, "is_causal": True}
 
 

@@ -10,6 +10,7 @@ from tinygrad_edu.dispatch import use_kernels
 from tinygrad_edu.nn import functional as F
 
 numba = pytest.importorskip("numba")
+pytestmark = pytest.mark.usefixtures("fused")
 
 RNG = np.random.default_rng(0)
 N = RNG.standard_normal

@@ -18,6 +18,7 @@ from tinygrad_edu.nn import functional as F
 from tinygrad_edu.testing import op_table
 
 pytest.importorskip("numba", reason="the extra 'fast' is not installed")
+pytestmark = pytest.mark.usefixtures("fused")
 ROOT = Path(__file__).parents[1]
 
 

@@ -29,7 +29,7 @@ LLMC = {
     "residual3": (12, 4, 64, 768), "lnf": (4, 64, 768), "lnf_mean": (4, 64), "lnf_rstd": (4, 64),
     "logits": (4, 64, 50257), "probs": (4, 64, 50257), "losses": (4, 64),
 }  # fmt: skip
-kernels = pytest.mark.skipif(not dispatch.twins_in_use(), reason="no fused kernels here")
+kernels = pytest.mark.skipif(not dispatch._twins, reason="no fused kernels here")
 
 
 def run(kernels: str = "auto", **changes: object) -> Ledger:

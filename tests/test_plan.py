@@ -28,7 +28,7 @@ CONFIG = TrainConfig(
 )  # fmt: skip
 modes = pytest.mark.parametrize(
     "kernels",
-    [pytest.param("auto", marks=pytest.mark.skipif(not dispatch.twins_in_use(), reason="no kernels")), "reference"],
+    [pytest.param("auto", marks=pytest.mark.skipif(not dispatch._twins, reason="no fused kernels here")), "reference"],
 )
 
 
