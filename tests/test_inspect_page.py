@@ -436,6 +436,23 @@ def test_a_block_opens_and_closes(reader):
 
 
 @pytest.mark.browser
+def test_opening_is_animated_and_ends_where_nothing_moves(reader):
+    """Nodes grow out of the one that was opened, unless the reader wants no motion."""
+    corners = """nodes => nodes.map(node => {
+        const {e, f} = new DOMMatrix(getComputedStyle(node).transform);
+        return [node.dataset.key, e, f]; })"""
+    nodes = reader.tab.locator(".node")
+    reader.open("h.0 … h.2")
+    still = nodes.evaluate_all(corners)
+    reader.open("h.0 … h.2")
+    reader.tab.emulate_media(reduced_motion="no-preference")
+    reader.open("h.0 … h.2")
+    assert nodes.evaluate_all(corners) != still
+    reader.tab.evaluate("() => Promise.all(document.getAnimations().map(animation => animation.finished))")
+    assert nodes.evaluate_all(corners) == still
+
+
+@pytest.mark.browser
 def test_nodes_do_not_overlap_and_lie_inside_their_modules(reader):
     for title in ("h.0 … h.2", "h.0", "attn", "h.2", "mlp"):
         reader.open(title)
@@ -822,6 +839,41 @@ def test_what_got_into_the_page_all_the_same_could_do_nothing(chromium, gpt_page
     assert reader.tab.locator("#styled").evaluate("p => getComputedStyle(p).position") == "static"
     assert len([text for text in reader.trouble if "Content Security Policy" in text]) >= 6
     assert not [url for url in reader.answered if url != gpt_page.as_uri()]
+
+
+@pytest.mark.browser
+def test_what_a_file_may_say_all_the_same_breaks_nothing(chromium, gpt, tmp_path):
+    """Records that contradict each other, of kinds that no recorder writes, but that are read."""
+    gpt.save(tmp_path / "odd.json")
+    document = json.loads((tmp_path / "odd.json").read_text("utf-8"))
+    texts = [[1, None, {}], "x"]
+    odd = [None, 0, "", "x", [], {}, {"slice": [1]}, {"tuple": 3}, *({"element": {"text": text}} for text in texts)]
+    for i, op in enumerate(document["ops"]):
+        op["attrs"] = {"a": odd[i % len(odd)]}
+        op["details"] = odd[8 + i % 2] if i % 3 else {"element": odd[i % len(odd)]}
+        op["shape"] = op["shape"][: i % 4] if not op.get("value") else op["shape"]
+        if i % 5 == 0:
+            op.pop("value", None)
+        elif value := op.get("value"):
+            value["histogram"] = [[], [0], [1, 2, 3]][i % 3]
+            value[("min", "max", "mean", "std")[i % 4]] = (None, "nan", "inf", -1e300)[i % 4]
+            if i % 2:
+                value["sample"] = {"shape": [0], "dtype": "float32", "values": []}
+    for step in document["backward"][::3]:
+        step.pop("incoming", None)
+        step.pop("gradients", None)
+    (tmp_path / "odd.json").write_text(json.dumps(document), encoding="utf-8")
+    inspect.load(tmp_path / "odd.json").save(tmp_path / "odd.html")
+    reader = Reader(chromium, tmp_path / "odd.html")
+    reader.tab.locator("#open-all").click()
+    for mode in ("time", "memory", "gradient", "nan"):
+        reader.tab.locator("#color").select_option(mode)
+    for node in reader.tab.locator(".node").all():
+        node.dispatch_event("click")
+    for _ in range(len(gpt.ops) + len(gpt.backward)):
+        reader.press("ArrowRight")
+    assert reader.said().startswith(f"{len(gpt.ops) + len(gpt.backward)} of ") and reader.trouble == []
+    reader.tab.close()
 
 
 @pytest.mark.browser
