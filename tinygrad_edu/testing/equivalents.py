@@ -49,6 +49,11 @@ _BY_REASON: dict[str, list[Key]] = {
             "return (rows(a) @ b).reshape(*a.shape[:-1], b.shape[1]) if a.ndim > 2 == b.ndim else a @ b",
             "return a @ b",
         ),
+        (
+            "linalg.rows",
+            "return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])",
+            "return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])",
+        ),
         ("loss.CrossEntropy.backward", "label_smoothing", "True"),
         ("reduction.Norm.backward", "p == 2", "False"),
         ("windows.add_windows", "isinstance(xp, Mirror)", "False"),
