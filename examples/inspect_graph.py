@@ -8,7 +8,7 @@ with the numbers of this very model. The terminal shows the same step by modules
 table comes from, and the size and life of every activation. At last a fault is planted, and the question why a gradient
 is missing is answered in words.
 
-It takes about three seconds.
+It takes two or three seconds.
 """
 
 import sys

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,9 +131,9 @@ def plan_for(trainer: Trainer) -> Plan | None:
 class Timing:
     """How long work(size) takes, timed on as much of it as fits into a budget of seconds several times.
 
-    The rest is drawn out in a line, from there and from work(1). How much fits the fastest time says, since others may
-    be those of a machine that was busy otherwise; the median is what counts, without the first of each size, for which
-    memory is to be found and threads to be woken.
+    The rest is drawn out in a line, from there and from work(1). The first time of each size does not count: memory is
+    to be found and threads to be woken for it. Of the others the lower quartile does, since in the first second of a
+    process many are longer than they will be in a run, and none is shorter.
     """
 
     def __init__(self, work: Callable[[int], object], size: int, budget: float, clock: Clock) -> None:
@@ -167,7 +166,8 @@ class Timing:
         return max(int(self.n * fits), 2 * self.n if fits >= 1 else 0, FEW if self.n == 1 else 0)
 
     def _typical(self, n: int) -> float:
-        return median(self.times[n][1:])
+        times = sorted(self.times[n][1:])
+        return times[len(times) // 4]
 
     @property
     def seconds(self) -> float:
@@ -184,7 +184,6 @@ def _plan(config: TrainConfig, step: int, model: GPT | None, seconds: float, clo
     held = sum(p.numel() for p in model.parameters()) * 4 if model else 0
     parts = _Parts(config)
     rows, units, L = config.batch_size, parts.units, c.n_layer
-    seconds = max(seconds / 2, seconds - (clock() - start))  # what was made ready took some of it
 
     def timing(name: str, work: Callable[[int], object], size: int, share: float = 1.0) -> Timing:
         return Timing(work, size, share * SHARES[name] * seconds, clock)
