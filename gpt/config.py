@@ -88,6 +88,8 @@ class TrainConfig:
     """The shape of the model."""
     device: str = "cpu"
     """Where to compute, such as cpu."""
+    recompute: bool = False
+    """Whether blocks keep their input alone and run again in backward: less memory, more time, the same numbers."""
     seed: int = 1337
     """Seed of the initial weights, the batches and dropout."""
 

@@ -7,6 +7,7 @@ sequences or tokens, and drawn out in a line. Memory is counted, from what a tra
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import time
@@ -188,7 +189,7 @@ def _plan(config: TrainConfig, step: int, model: GPT | None, seconds: float, clo
     def timing(name: str, work: Callable[[int], object], size: int, share: float = 1.0) -> Timing:
         return Timing(work, size, share * SHARES[name] * seconds, clock)
 
-    block = timing("block", parts.block_step, rows)
+    block = timing("block", functools.partial(parts.block_step, recompute=config.recompute), rows)
     ends = timing("ends", parts.ends_step, units)
     updates = [timing("update", parts.update(o), 1, 1 / len(parts.optimizers)) for o in parts.optimizers]
     block_evaluated = timing("block, evaluated", parts.block_evaluated, rows)
@@ -199,7 +200,8 @@ def _plan(config: TrainConfig, step: int, model: GPT | None, seconds: float, clo
         for one in timings:
             one.go(1 / ROUNDS)
 
-    kept = L * parts.kept(parts.block_step, block.n) * rows / block.n
+    of_block = parts.kept(parts.block_step, block.n) * rows / block.n
+    kept = of_block + (L - 1) * parts.read(rows) if config.recompute else L * of_block
     kept += parts.kept(parts.ends_step, ends.n) * units / ends.n
     update = sum(t.seconds * parts.share(o) for t, o in zip(updates, parts.optimizers, strict=True))
     sample = 0.0
@@ -278,11 +280,15 @@ class _Parts:
         for optimizer in self.optimizers:
             self.update(optimizer)(1)
 
-    def block_step(self, rows: int) -> None:
+    def read(self, rows: int) -> int:
+        """Bytes of what the block reads: all that it keeps if it runs again in backward."""
+        return 4 * rows * self.shape.block_size * self.shape.n_embd
+
+    def block_step(self, rows: int, recompute: bool = False) -> None:
         """Forward and backward of a block."""
         self.one_block.train()
         x = self.stream(rows).detach().requires_grad_()
-        y = self.one_block(x)
+        y = tg.recompute(self.one_block, x) if recompute else self.one_block(x)
         y.backward(self.stream(rows))
         assert x.grad is not None
         x.grad[0, 0, 0].item()

@@ -48,6 +48,7 @@ SHORTEST_BLOCK = 8  # tokens, that advice proposes
 # When a run goes on.
 CHANGEABLE = (
     "max_iters", "eval_interval", "eval_iters", "final_eval_iters", "log_interval", "sample_tokens", "health",
+    "recompute",
 )  # fmt: skip
 
 
@@ -115,6 +116,7 @@ class Trainer:
             )
         self.config = replace(config, model=model.config, tokenizer=cast(TokenizerKind, tokenizer.kind))
         self.model, self.tokenizer, self.splits = model, tokenizer, {"train": train, "val": val}
+        model.recompute = config.recompute
         self.text = {"name": config.dataset, "source": source, "sha256": train.text_sha256}
         try:
             model.to(config.device)
@@ -342,8 +344,8 @@ class Trainer:
         """The trainer of a run as it was saved: what follows equals a run that never stopped, bit for bit.
 
         path: the run's folder, or one of its checkpoints. changes: new values for some of max_iters, eval_interval,
-        eval_iters, final_eval_iters, log_interval, sample_tokens, health. FileNotFoundError, ValueError: no such
-        checkpoint, a damaged one, another text, or changes that would not be the same run.
+        eval_iters, final_eval_iters, log_interval, sample_tokens, health, recompute. FileNotFoundError, ValueError: no
+        such checkpoint, a damaged one, another text, or changes that would not be the same run.
         """
         saved = checkpoint.load(path)
         if fixed := [name for name in changes if name not in CHANGEABLE]:

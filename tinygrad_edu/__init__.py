@@ -413,7 +413,7 @@ from .functional.toplevel import relu_ as relu_
 from .functional.vision import pixel_shuffle as pixel_shuffle
 from .functional.vision import pixel_unshuffle as pixel_unshuffle
 
-# random.py, serialization.py, settings.py, tensor.py
+# random.py, serialization.py, settings.py, tensor.py, utils/checkpoint.py
 from .random import Generator as Generator
 from .random import bernoulli as bernoulli
 from .random import default_generator as default_generator
@@ -445,6 +445,7 @@ from .settings import set_printoptions as set_printoptions
 from .settings import use_deterministic_algorithms as use_deterministic_algorithms
 from .tensor import Size as Size
 from .tensor import Tensor as Tensor
+from .utils.checkpoint import recompute as recompute
 
 __version__ = "0.1.0"
 half, float, double, short, int, long = float16, float32, float64, int16, int32, int64

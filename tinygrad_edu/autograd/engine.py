@@ -46,7 +46,7 @@ class Node:
 
     __slots__ = (
         "op", "pair", "xp", "attrs", "saved", "versions", "parents", "constants", "shape", "dtype",
-        "born", "scope", "where", "hooks", "retain", "__weakref__",
+        "born", "scope", "where", "hooks", "retain", "again", "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +67,8 @@ class Node:
         self.where = _user_line()
         self.hooks: list[Callable[[Any], Any]] | None = None
         self.retain: Callable[[Any], None] | None = None
+        # Where what was saved can be had again if it was dropped and not yet used: see utils/checkpoint.py.
+        self.again: tuple[Any, int] | None = None
 
     def name(self) -> str:
         """The name as PyTorch writes it: `MulBackward0` for `mul`."""
@@ -102,21 +104,37 @@ class Node:
     def check_usable(self) -> None:
         """RuntimeError: what was saved is freed, or was changed since."""
         if self.saved is None:
-            raise self.freed()
+            self.recall()
         if self.saved:
             self.check_unchanged(self.saved)
 
     def inputs(self) -> Iterator[tuple[Node | Leaf | None, Any]]:
         """Each input's parent, and its value where that is kept. RuntimeError: the values are freed."""
-        if self.constants is None:
-            raise self.freed()
-        return zip(self.parents, self.constants, strict=True)
+        self.recall()
+        return zip(self.parents, self.constants or (), strict=True)
 
     def free(self) -> None:
         """Forget what backward used. A node that saved nothing can go through another backward."""
         if self.saved:
             self.saved = None
-        self.constants = None
+        self.constants = self.again = None
+
+    def drop(self, region: Any, place: int) -> None:
+        """Forget the same for now: `region.run()` brings it back, to the node at this place in the region."""
+        self.free()
+        self.again = region, place
+
+    @property
+    def is_freed(self) -> bool:
+        """Whether what was saved is gone for good."""
+        return self.constants is None and self.again is None
+
+    def recall(self) -> None:
+        """Bring back what was dropped. RuntimeError: it is freed."""
+        while self.constants is None:  # what comes back from an outer region may be dropped by an inner one
+            if self.again is None:
+                raise self.freed()
+            self.again[0].run()
 
     def freed(self) -> RuntimeError:
         return RuntimeError(

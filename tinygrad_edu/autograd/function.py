@@ -92,6 +92,12 @@ class FunctionCall:
         a = y._array
         return Node(pick, pick, y._xp, {}, (), (self.node(),), a.shape, a.dtype, (a,), [(y._memory, y._memory.count)])
 
+    def move(self, node: Node, ctx: Context, standing_for: dict[Node, Node]) -> None:
+        """Belong to this node from now on, one of those that stand for others in the graph: see utils/checkpoint.py."""
+        node.op = node.pair = self
+        self.node = weakref.ref(node)
+        ctx._origins = [standing_for.get(origin, origin) for origin in ctx._origins]
+
     def backward(self, xp: Any, saved: tuple[Context], gy: _Parts) -> tuple[Any, ...]:
         (ctx,) = saved
         recorded = isinstance(xp, Mirror)
@@ -215,4 +221,6 @@ class Function:
             for i, y in enumerate(outputs):
                 if id(y) not in ctx._non_differentiable and y.is_floating_point():
                     outputs[i] = y._result(y._array, op.output(i, y))._share_memory_of(y)
+                    if modes.state.observers:
+                        modes.tell("picked", outputs[i]._node)
         return tuple(outputs) if isinstance(result, tuple) else outputs[0]

@@ -156,7 +156,8 @@ class observe:
 
     - `starting(op)` right before an op's forward, and `computed(op, pair, attrs, inputs, y)` right after it, for every
       op, whether recorded or not; `pair` is the op itself or the fused twin that ran
-    - `recorded(node, inputs, y)` when it has entered the graph
+    - `recorded(node, inputs, y)` when it has entered the graph, and for a Function `picked(node)` for each node of an
+      output
     - `walking(roots)` before a backward pass from these nodes, and `walked()` after it, however it ended
     - `propagating(node)` right before a node's backward, and `propagated(node, gy, gradients)` after it
     - `arrived(leaf, gy)` when a leaf's `.grad` has received the gradient gy

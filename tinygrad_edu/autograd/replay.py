@@ -48,12 +48,11 @@ class Values:
         return [self.of(p) if c is None and p is not None else c for p, c in node.inputs()]
 
     def _computed(self, node: Node) -> Any:
-        if node.constants is None:
-            raise node.freed()
+        node.recall()
         if isinstance(node.op, FunctionCall):
             return None
         if isinstance(node.op, FunctionOutput):
-            return node.constants[0]
+            return cast(tuple[Any, ...], node.constants)[0]
         inputs = self.inputs(node)
         given = [x for x, p in zip(inputs, node.parents, strict=True) if not isinstance(p, Node)]
         node.check_unchanged(given)

@@ -157,9 +157,10 @@ def _not_connected(
                 names.path(used), used.line,
             )  # fmt: skip
     for node in everything:
-        constants = (node.constants or ()) if isinstance(node, Node) else ()
-        if any(hasattr(c, "strides") and owner(c) is owner(p._array) for c in constants):
-            assert isinstance(node, Node)
+        if not isinstance(node, Node) or node.is_freed:
+            continue
+        node.recall()
+        if any(hasattr(c, "strides") and owner(c) is owner(p._array) for c in node.constants or ()):
             verdict = f"{name} gets no gradient: {names.place(node)} uses its numbers without its history."
             fix = "Use the tensor itself there: leave out detach(), .data or .numpy()."
             return _at(Explanation(name, "none", "detach", verdict, tuple(facts), fix), node, names)

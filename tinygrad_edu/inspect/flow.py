@@ -47,7 +47,7 @@ def check_history(name: str, loss: Tensor) -> None:
 def check_kept(name: str, loss: Tensor) -> None:
     """RuntimeError: a backward pass has freed the graph."""
     for node in in_backward_order([loss._graph_node()]):
-        if isinstance(node, Node) and node.constants is None:
+        if isinstance(node, Node) and node.is_freed:
             raise RuntimeError(
                 f"inspect.{name}: the graph of this loss was freed by backward(); ask before backward(), pass "
                 "retain_graph=True to it, or compute the loss again"

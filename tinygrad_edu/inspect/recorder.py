@@ -102,7 +102,7 @@ def graph(tensor: Tensor) -> Trace:
             "inspect.graph: the tensor has no history: it was made by the user, or computed under no_grad() or from "
             "nothing that requires grad"
         )
-    if any(isinstance(n, Node) and n.op.observed and n.constants is None for n in in_backward_order([node])):
+    if any(isinstance(n, Node) and n.op.observed and n.is_freed for n in in_backward_order([node])):
         raise RuntimeError(
             "inspect.graph: the graph of this tensor was freed by backward(); look at it before, pass "
             "retain_graph=True, or record forward and backward with inspect.trace()"
