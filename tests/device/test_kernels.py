@@ -1,0 +1,202 @@
+"""The kernels of the GPU: each against the op that it stands for, which runs in NumPy on the same numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+cp = pytest.importorskip("cupy", reason="CuPy is not installed")
+pytestmark = pytest.mark.kernels
+try:
+    cp.cuda.runtime.getDeviceCount()
+except cp.cuda.runtime.CUDARuntimeError as error:
+    pytest.skip(f"CuPy finds no GPU: {error}", allow_module_level=True)
+
+from tinygrad_edu.backend.device import quiet
+from tinygrad_edu.kernels import cuda
+from tinygrad_edu.kernels.cuda import activation, embedding, loss, normalization, softmax
+
+DTYPES = ("float16", "float32", "float64")
+RNG = np.random.default_rng(0)
+N = RNG.standard_normal
+TARGETS = RNG.integers(0, 65, 200)
+SOME = np.where(RNG.random(200) < 0.2, -1, TARGETS)  # a fifth is ignored
+
+
+def odd(shape):
+    """Numbers with rows of infinities, NaN, equal and huge values, signed zeros and the smallest numbers there are."""
+    x = N(shape).astype(np.float32)
+    x[0, 3], x[1, 2], x[2, 1], x[3], x[4], x[5] = np.inf, -np.inf, np.nan, -np.inf, 1e15 * x[4], 2.0
+    x[6, :4] = 0.0, -0.0, 1e-40, -1e-40
+    x[7], x[8, ::2], x[9] = -np.nan, -1e36, np.linspace(-120, 120, shape[1])
+    x[10, 1:] = -np.inf
+    return x
+
+
+def as_dtype(x, dtype):
+    with quiet:
+        return x.astype(dtype) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+
+
+def moved(x):
+    return cp.asarray(x) if isinstance(x, np.ndarray) else x
+
+
+def moved_strided(x):
+    """On the device, with the strides that it has here."""
+    if not isinstance(x, np.ndarray) or x.ndim == 0:
+        return x
+    wide = cp.zeros((*x.shape[::-1], 2), x.dtype)
+    y = wide[..., 1].transpose()
+    y[...] = cp.asarray(x)
+    return y
+
+
+def both_ways(pair, xp, arrays, attrs, gy):
+    """The output, and the gradients as arrays; a gradient of which only rows are known, whole."""
+    with quiet:
+        y, saved = pair.forward(xp, *arrays, **attrs)
+        gradients = pair.backward(xp, saved, gy)
+        gradients = [g() if callable(g) else g for g in (gradients if isinstance(gradients, tuple) else [gradients])]
+        found = [y]
+        for g in gradients:
+            if hasattr(g, "add_to"):
+                whole = xp.ones(g.shape, g.dtype)
+                g.add_to(whole)
+                g = whole
+            found += [] if g is None else [g]
+    return found
+
+
+def compare(pair, *arrays, dtype, move=moved, floor=None, **attrs):
+    """The twin's errors are near those of its op in the same dtype, both measured in a wider one."""
+    arrays = [as_dtype(x, dtype) for x in arrays]
+    wide = np.float64 if dtype != "float64" else np.longdouble
+    with quiet:
+        shape = pair.op.forward(np, *arrays, **attrs)[0].shape
+    gy = N(shape).astype(dtype)
+    on_device = [move(x) for x in arrays]
+    before = [cp.array(x) if isinstance(x, cp.ndarray) else x for x in on_device]
+    assert pair.accepts(*on_device, **attrs)
+    found = [cp.asnumpy(f) for f in both_ways(pair, cp, on_device, attrs, move(gy))]
+    for x, y in zip(on_device, before, strict=True):
+        if isinstance(x, cp.ndarray):
+            np.testing.assert_array_equal(cp.asnumpy(x), cp.asnumpy(y), err_msg="an input was changed")
+    reference = both_ways(pair.op, np, arrays, attrs, gy)
+    exact = both_ways(pair.op, np, [as_dtype(x, wide) for x in arrays], attrs, gy.astype(wide))
+    assert len(found) == len(reference)
+    eps = float(np.finfo(dtype).eps)
+    for i, (f, r, e) in enumerate(zip(found, reference, exact, strict=True)):
+        assert f.dtype == r.dtype == dtype and f.shape == r.shape, i
+        with quiet:
+            error, theirs, size = (np.linalg.norm((z).astype(wide).ravel()) for z in (f - e, r - e, e))
+        assert error <= 2 * theirs + eps * size, (i, error / size, theirs / size)
+
+
+def compare_odd(pair, x, *others, dtype, **attrs):
+    """Where the op gives NaN or an infinity, so does the twin; all else is as near to the truth."""
+    with quiet:
+        arrays = [as_dtype(a, dtype) for a in (x, *others)]
+        on_device = [moved(a) for a in arrays]
+        gy = N(pair.op.forward(np, *arrays, **attrs)[0].shape).astype(dtype)
+        found = [cp.asnumpy(f) for f in both_ways(pair, cp, on_device, attrs, moved(gy))]
+        reference = both_ways(pair.op, np, arrays, attrs, gy)
+        exact = both_ways(pair.op, np, [as_dtype(a, np.longdouble) for a in arrays], attrs, gy.astype(np.longdouble))
+        for f, r, e in zip(found, reference, exact, strict=True):
+            np.testing.assert_array_equal(np.where(np.isfinite(r), 0, f), np.where(np.isfinite(r), 0, r))
+            near = np.abs(f - e) <= 2 * np.abs(r - e) + 20 * np.finfo(dtype).eps * (1 + np.abs(e))
+            assert (near | ~np.isfinite(r)).all()
+
+
+# By name: the twin, the arrays and the attributes.
+CASES = {
+    "layer_norm": (normalization.LayerNorm, [N((6, 8, 128)) * 2 + 1, N(128), N(128)], {"eps": 1e-5}),
+    "layer_norm of short rows": (normalization.LayerNorm, [N((1100, 7)), N(7), N(7)], {"eps": 1e-5}),
+    "layer_norm of one column": (normalization.LayerNorm, [N((70, 1)), N(1), N(1)], {"eps": 1e-5}),
+    "layer_norm of long rows": (normalization.LayerNorm, [N((3, 6144)), None, None], {"eps": 1e-5}),
+    "layer_norm, odd": (normalization.LayerNorm, [N((33, 769)), N(769), N(769)], {"eps": 1e-5}),
+    "layer_norm, weight alone": (normalization.LayerNorm, [N((30, 100)), N(100), None], {"eps": 1e-5}),
+    "layer_norm, bias alone": (normalization.LayerNorm, [N((30, 100)), None, N(100)], {"eps": 1e-5}),
+    "layer_norm far from 0": (normalization.LayerNorm, [N((30, 100)) + 100, N(100), N(100)], {"eps": 1e-5}),
+    "rms_norm": (normalization.RmsNorm, [N((30, 101)), N(101)], {"eps": 1e-6}),
+    "rms_norm without weight": (normalization.RmsNorm, [N((2, 3, 65)), None], {"eps": 1e-6}),
+    "softmax": (softmax.Softmax, [N((4, 10, 65)) * 3], {"axis": 2}),
+    "softmax of long rows": (softmax.Softmax, [N((3, 9001))], {"axis": 1}),
+    "log_softmax": (softmax.LogSoftmax, [N((4, 10, 65)) * 3], {"axis": (2,)}),
+    "log_softmax of long rows": (softmax.LogSoftmax, [N((3, 9001))], {"axis": 1}),
+    "cross_entropy": (
+        loss.CrossEntropy,
+        [N((200, 65)) * 3, SOME, None],
+        {"ignore_index": -1, "label_smoothing": 0.0},
+    ),
+    "cross_entropy of long rows": (
+        loss.CrossEntropy,
+        [N((3, 5025)), TARGETS[:3].astype(np.int32), None],
+        {"ignore_index": -100, "label_smoothing": 0.0},
+    ),
+    "embedding": (embedding.Embedding, [N((65, 130)), RNG.integers(0, 65, (6, 40))], {}),
+    "embedding of a large table": (embedding.Embedding, [N((5000, 5)), RNG.integers(0, 5000, 300)], {}),
+    "embedding of one row": (embedding.Embedding, [N((7, 33)), np.full(90, 4)], {}),
+    **{
+        f"{twin.op.name}": (twin, [N((30, 101)) * 3], {})
+        for twin in (activation.GeluTanh, activation.Gelu, activation.Silu, activation.Sigmoid, activation.Tanh)
+    },
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES)
+def test_like_its_op(case, dtype):
+    pair, arrays, attrs = CASES[case]
+    compare(pair, *arrays, dtype=dtype, **attrs)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_like_its_op_on_strided_arrays(case):
+    pair, arrays, attrs = CASES[case]
+    compare(pair, *arrays, dtype="float32", move=moved_strided, **attrs)
+
+
+ODD = {
+    "layer_norm": (normalization.LayerNorm, [N(100), None], {"eps": 1e-5}),
+    "rms_norm": (normalization.RmsNorm, [None], {"eps": 1e-5}),
+    "softmax": (softmax.Softmax, [], {"axis": 1}),
+    "log_softmax": (softmax.LogSoftmax, [], {"axis": 1}),
+    "cross_entropy": (loss.CrossEntropy, [TARGETS[:40], None], {"ignore_index": -1, "label_smoothing": 0.0}),
+    **{twin.op.name: (twin, [], {}) for twin in (activation.GeluTanh, activation.Gelu, activation.Silu,
+                                                 activation.Sigmoid, activation.Tanh)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", ODD)
+def test_odd_numbers(case, dtype):
+    pair, others, attrs = ODD[case]
+    compare_odd(pair, odd((40, 100)), *others, dtype=dtype, **attrs)
+
+
+def test_cross_entropy_writes_its_gradient_over_logits_that_nobody_else_holds():
+    attrs = {"ignore_index": -1, "label_smoothing": 0.0}
+    target = cp.asarray(TARGETS[:20])
+    gy = cp.asarray(N(20).astype("f"))
+    logits = N((20, 65)).astype("f")
+    x = cp.asarray(logits)
+    saved = loss.CrossEntropy.forward(cp, x, target, None, **attrs)[1]
+    kept = loss.CrossEntropy.last_backward(cp, saved, gy)[0]
+    assert kept is not x and (cp.asnumpy(x) == logits).all()
+    view = x[:1]
+    del x
+    assert loss.CrossEntropy.last_backward(cp, saved, gy)[0] is not saved[0]
+    del view
+    over = loss.CrossEntropy.last_backward(cp, saved, gy)[0]
+    assert over is saved[0]
+    np.testing.assert_array_equal(cp.asnumpy(over), cp.asnumpy(kept))
+
+
+def test_the_same_bits_each_time():
+    for pair, arrays, attrs in CASES.values():
+        given = [moved(as_dtype(x, "float32")) for x in arrays]
+        gy = cp.ones(pair.forward(cp, *given, **attrs)[0].shape, "f")
+        first, second = (both_ways(pair, cp, given, attrs, gy) for _ in range(2))
+        for a, b in zip(first, second, strict=True):
+            assert (a == b).all()

@@ -1,0 +1,30 @@
+"""Twins for CUDA and ROCm, compiled by CuPy when they are first needed. The text of the kernels is in the `.cu` files.
+
+Importing this needs CuPy. The backend calls `register` when a GPU is first used.
+"""
+
+from __future__ import annotations
+
+from ... import dispatch
+from . import activation, embedding, loss, normalization, softmax
+from .twin import Twin
+
+TWINS: tuple[type[Twin], ...] = (
+    activation.GeluTanh,
+    activation.Gelu,
+    activation.Silu,
+    activation.Sigmoid,
+    activation.Tanh,
+    normalization.LayerNorm,
+    normalization.RmsNorm,
+    softmax.Softmax,
+    softmax.LogSoftmax,
+    loss.CrossEntropy,
+    embedding.Embedding,
+)
+
+
+def register() -> None:
+    """Let these twins run on CUDA."""
+    for twin in TWINS:
+        dispatch.register_twin(twin.op, "cuda", twin)
