@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tinygrad_edu.backend.device import quiet
+
 cp = pytest.importorskip("cupy", reason="CuPy is not installed")
 pytestmark = pytest.mark.kernels
 try:
@@ -12,9 +14,9 @@ try:
 except cp.cuda.runtime.CUDARuntimeError as error:
     pytest.skip(f"CuPy finds no GPU: {error}", allow_module_level=True)
 
-from tinygrad_edu.backend.device import quiet
-from tinygrad_edu.kernels import cuda
-from tinygrad_edu.kernels.cuda import activation, embedding, loss, normalization, softmax
+# They need CuPy.
+from tinygrad_edu.kernels.cuda import activation, attention, embedding, loss, normalization, softmax, update  # noqa: E402
+from tinygrad_edu.optim.adam import adam_update  # noqa: E402
 
 DTYPES = ("float16", "float32", "float64")
 RNG = np.random.default_rng(0)
@@ -57,9 +59,9 @@ def both_ways(pair, xp, arrays, attrs, gy):
     with quiet:
         y, saved = pair.forward(xp, *arrays, **attrs)
         gradients = pair.backward(xp, saved, gy)
-        gradients = [g() if callable(g) else g for g in (gradients if isinstance(gradients, tuple) else [gradients])]
         found = [y]
-        for g in gradients:
+        for x, g in zip(arrays, gradients if isinstance(gradients, tuple) else [gradients], strict=True):
+            g = None if x is None else g() if callable(g) else g
             if hasattr(g, "add_to"):
                 whole = xp.ones(g.shape, g.dtype)
                 g.add_to(whole)
@@ -68,7 +70,7 @@ def both_ways(pair, xp, arrays, attrs, gy):
     return found
 
 
-def compare(pair, *arrays, dtype, move=moved, floor=None, **attrs):
+def compare(pair, *arrays, dtype, move=moved, **attrs):
     """The twin's errors are near those of its op in the same dtype, both measured in a wider one."""
     arrays = [as_dtype(x, dtype) for x in arrays]
     wide = np.float64 if dtype != "float64" else np.longdouble
@@ -108,6 +110,14 @@ def compare_odd(pair, x, *others, dtype, **attrs):
             assert (near | ~np.isfinite(r)).all()
 
 
+def attended(heads, queries, keys, channels, value_channels, drop=None):
+    """Queries, keys, values, no bias, and what dropout keeps."""
+    keep = None if drop is None else (RNG.random((*heads, queries, keys)) >= drop) / (1 - drop)
+    sizes = (queries, channels), (keys, channels), (keys, value_channels)
+    return [*(N((*heads, *size)) for size in sizes), None, keep]
+
+
+CAUSAL, FULL = ({"scale": 0.125, "is_causal": is_causal} for is_causal in (True, False))
 # By name: the twin, the arrays and the attributes.
 CASES = {
     "layer_norm": (normalization.LayerNorm, [N((6, 8, 128)) * 2 + 1, N(128), N(128)], {"eps": 1e-5}),
@@ -137,6 +147,13 @@ CASES = {
     "embedding": (embedding.Embedding, [N((65, 130)), RNG.integers(0, 65, (6, 40))], {}),
     "embedding of a large table": (embedding.Embedding, [N((5000, 5)), RNG.integers(0, 5000, 300)], {}),
     "embedding of one row": (embedding.Embedding, [N((7, 33)), np.full(90, 4)], {}),
+    "attention": (attention.Attention, attended((2, 3), 70, 70, 32, 32), CAUSAL),
+    "attention, GPT-2's heads": (attention.Attention, attended((1, 2), 130, 130, 64, 64), CAUSAL),
+    "attention to more keys": (attention.Attention, attended((1, 2), 50, 113, 40, 24), CAUSAL),
+    "attention to fewer keys": (attention.Attention, attended((2, 1), 113, 50, 7, 19), CAUSAL),
+    "attention to all keys": (attention.Attention, attended((1, 2), 97, 129, 16, 16), FULL),
+    "attention with dropout": (attention.Attention, attended((2, 2), 75, 75, 20, 20, drop=0.3), CAUSAL),
+    "attention of one query": (attention.Attention, attended((2, 2), 1, 75, 20, 20), FULL),
     **{
         f"{twin.op.name}": (twin, [N((30, 101)) * 3], {})
         for twin in (activation.GeluTanh, activation.Gelu, activation.Silu, activation.Sigmoid, activation.Tanh)
@@ -200,3 +217,106 @@ def test_the_same_bits_each_time():
         first, second = (both_ways(pair, cp, given, attrs, gy) for _ in range(2))
         for a, b in zip(first, second, strict=True):
             assert (a == b).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_attention_of_wide_heads(dtype):
+    compare(attention.Attention, *attended((1, 2), 50, 50, 128, 100), dtype=dtype, **CAUSAL)
+
+
+def test_attention_declines_what_its_tiles_cannot_hold():
+    def accepts(*given, dtype="f"):
+        return attention.Attention.accepts(*[moved(as_dtype(x, dtype)) for x in given], **CAUSAL)
+
+    assert accepts(*attended((1, 2), 5, 5, 128, 128))
+    assert not accepts(*attended((1, 2), 5, 5, 129, 1))
+    assert not accepts(*attended((1, 2), 5, 5, 65, 65), dtype="d")
+    assert not accepts(*attended((2,), 5, 5, 8, 8))
+    q, k, v, _, keep = attended((1, 2), 5, 5, 8, 8)
+    assert not accepts(q, k, v, np.zeros((5, 5)), keep)
+    assert not accepts(q, k[:, :1], v[:, :1], None, keep)
+    assert not accepts(q, k, v, None, np.ones((5, 5)))
+
+
+def test_attention_to_scores_that_exp_would_overflow_on():
+    q, k, v, bias, keep = attended((1, 2), 80, 80, 32, 32)
+    compare(attention.Attention, q * 100, k * 10, v, bias, keep, dtype="float32", scale=1.0, is_causal=True)
+
+
+def test_a_query_without_keys_gets_zeros():
+    q, k, v, bias, keep = (as_dtype(x, "f") for x in attended((1, 2), 80, 80, 32, 32))
+    q = np.abs(q)
+    k[0, 1, 0] = -np.inf
+    given = [moved(x) for x in (q, k, v, bias, keep)]
+    y = cp.asnumpy(attention.Attention.forward(cp, *given, **CAUSAL)[0])
+    assert (y[0, 1, 0] == 0).all()
+    with quiet:
+        expected = attention.Attention.op.forward(np, q, k, v, bias, keep, **CAUSAL)[0]
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_nan_and_infinity_reach_the_queries_that_see_them():
+    q, k, v, bias, keep = (as_dtype(x, "f") for x in attended((2, 4), 80, 80, 32, 32))
+    q[0, 2, 50], k[1, 3, 40], k[1, 1, 70, 3] = np.nan, np.nan, np.inf
+    y = cp.asnumpy(attention.Attention.forward(cp, *[moved(x) for x in (q, k, v, bias, keep)], **CAUSAL)[0])
+    nan = np.zeros(y.shape[:3], bool)
+    nan[0, 2, 50] = nan[1, 3, 40:] = True
+    nan[1, 1, 70:] = q[1, 1, 70:, 3] > 0  # inf - inf
+    np.testing.assert_array_equal(np.isnan(y), np.broadcast_to(nan[..., None], y.shape))
+
+
+def test_attention_keeps_no_matrix_of_weights():
+    given = [moved(as_dtype(x, "f")) for x in attended((1, 1), 600, 600, 8, 8)]
+    saved = attention.Attention.forward(cp, *given, **CAUSAL)[1]
+    assert max(x.size for x in saved if isinstance(x, cp.ndarray)) == 600 * 8
+
+
+# ---- updates ---------------------------------------------------------------------------------------------------------
+
+SHAPES = [(3, 5), (), (8192,), (130, 127), (0, 4), (1,)] + [(7,)] * 115  # more than one launch takes
+
+
+def lists(n, dtype):
+    return [[np.array(np.abs(N(shape)) if i == 3 else N(shape), dtype) for shape in SHAPES] for i in range(n)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_adam(dtype, decoupled):
+    p, g, m, v = host = lists(4, dtype)
+    device = [[cp.asarray(a) for a in arrays] for arrays in host]
+    assert update.accept(*device)
+    steps = [2 if i % 7 else 900 for i in range(len(p))]
+    options = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1, "decoupled": decoupled}
+    update.adam(*device, steps, **options)
+    for step, *own in zip(steps, p, g, m, v, strict=True):
+        adam_update(*own, None, step=step, **options)
+    for mine, theirs in zip(device, host, strict=True):
+        for a, b in zip(mine, theirs, strict=True):
+            np.testing.assert_allclose(cp.asnumpy(a), b, rtol=30 * np.finfo(dtype).eps, atol=3 * np.finfo(dtype).eps)
+
+
+def test_a_model_of_110_arrays_takes_one_launch():
+    arrays = [cp.ones(5, "f") for _ in range(110)]
+    assert len(list(update._tables(*[arrays] * 4))) == 1
+    assert len(list(update._tables(*[arrays * 3]))) == 1
+    assert len(list(update._tables(*[arrays + arrays[:1]] * 4))) == 2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_norm_and_scale(dtype):
+    (host,) = lists(1, dtype)
+    device = [cp.asarray(a) for a in host]
+    exact = sum(float((a.astype("d") ** 2).sum()) for a in host)
+    assert update.square_sum(device) == pytest.approx(exact, rel=10 * float(np.finfo(dtype).eps))
+    update.scale(device, 0.3)
+    for a, b in zip(device, host, strict=True):
+        np.testing.assert_array_equal(cp.asnumpy(a), b * np.dtype(dtype).type(0.3))
+
+
+def test_updates_decline_other_arrays():
+    a = cp.ones((4, 6), "f")
+    assert update.accept([a], [a])
+    assert not update.accept([a], [a.astype("d")])
+    assert not update.accept([a, a[:, ::2]])
+    assert not update.accept([a.astype("e")])

@@ -6,7 +6,7 @@ Importing this needs CuPy. The backend calls `register` when a GPU is first used
 from __future__ import annotations
 
 from ... import dispatch
-from . import activation, embedding, loss, normalization, softmax
+from . import activation, attention, embedding, loss, normalization, softmax
 from .twin import Twin
 
 TWINS: tuple[type[Twin], ...] = (
@@ -21,6 +21,7 @@ TWINS: tuple[type[Twin], ...] = (
     softmax.LogSoftmax,
     loss.CrossEntropy,
     embedding.Embedding,
+    attention.Attention,
 )
 
 

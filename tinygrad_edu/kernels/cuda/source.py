@@ -29,17 +29,17 @@ def _file(name: str) -> str:
 
 
 def text(file: str, dtype: str, **constants: Any) -> str:
-    """All the text that the compiler is given."""
+    """All the text that the compiler is given: of the file, or of several whose names are joined by +."""
     in_memory, computed, _ = TYPES[dtype]
     lines = ["#include <cupy/float16.cuh>"] if in_memory == "float16" else []
     lines += [f"typedef {in_memory} T;", f"typedef {computed} A;"]
     lines += [f"#define {name} {value}" for name, value in constants.items()]
-    return "\n".join([*lines, _file("common"), _file(file)])
+    return "\n".join([*lines, *map(_file, ["common", *file.split("+")])])
 
 
 @functools.cache
 def kernel(file: str, name: str, dtype: str, **constants: Any) -> Any:
-    """The function `name` of the file, for arrays of this dtype; call it as kernel((blocks,), (threads,), arguments)."""
+    """The function `name` of the file, for arrays of this dtype; to be called with blocks, threads and arguments."""
     return cp.RawKernel(text(file, dtype, **constants), name)
 
 
