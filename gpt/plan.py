@@ -7,7 +7,6 @@ sequences or tokens, and drawn out in a line. Memory is counted, from what a tra
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 import time
@@ -189,7 +188,7 @@ def _plan(config: TrainConfig, step: int, model: GPT | None, seconds: float, clo
     def timing(name: str, work: Callable[[int], object], size: int, share: float = 1.0) -> Timing:
         return Timing(work, size, share * SHARES[name] * seconds, clock)
 
-    block = timing("block", functools.partial(parts.block_step, recompute=config.recompute), rows)
+    block = timing("block", parts.block_step, rows)
     ends = timing("ends", parts.ends_step, units)
     updates = [timing("update", parts.update(o), 1, 1 / len(parts.optimizers)) for o in parts.optimizers]
     block_evaluated = timing("block, evaluated", parts.block_evaluated, rows)
@@ -200,7 +199,7 @@ def _plan(config: TrainConfig, step: int, model: GPT | None, seconds: float, clo
         for one in timings:
             one.go(1 / ROUNDS)
 
-    of_block = parts.kept(parts.block_step, block.n) * rows / block.n
+    of_block = parts.kept(parts.block_once, block.n) * rows / block.n
     kept = of_block + (L - 1) * parts.read(rows) if config.recompute else L * of_block
     kept += parts.kept(parts.ends_step, ends.n) * units / ends.n
     update = sum(t.seconds * parts.share(o) for t, o in zip(updates, parts.optimizers, strict=True))
@@ -244,6 +243,8 @@ class _Parts:
     def __init__(self, config: TrainConfig) -> None:
         c = self.shape = config.model
         self.config, self.device = config, config.device
+        kind = tg.device(config.device).type
+        self.precision = tg.autocast(kind, dtype=tg.float16, enabled=config.dtype == "float16")
         self.model = _Probe(replace(c, n_layer=1)).to(config.device)
         self.one_block = self.model.h[0]
         betas = (config.beta1, config.beta2)
@@ -284,11 +285,16 @@ class _Parts:
         """Bytes of what the block reads: all that it keeps if it runs again in backward."""
         return 4 * rows * self.shape.block_size * self.shape.n_embd
 
-    def block_step(self, rows: int, recompute: bool = False) -> None:
+    def block_step(self, rows: int) -> None:
+        """Forward and backward of a block, as they are in the run."""
+        self.block_once(rows, self.config.recompute)
+
+    def block_once(self, rows: int, recompute: bool = False) -> None:
         """Forward and backward of a block."""
         self.one_block.train()
         x = self.stream(rows).detach().requires_grad_()
-        y = tg.recompute(self.one_block, x) if recompute else self.one_block(x)
+        with self.precision:
+            y = tg.recompute(self.one_block, x) if recompute else self.one_block(x)
         y.backward(self.stream(rows))
         assert x.grad is not None
         x.grad[0, 0, 0].item()
@@ -298,7 +304,8 @@ class _Parts:
         """Forward and backward of the embeddings, the last norm, the head and the loss."""
         self.model.train()
         ids = self.ids(units)
-        loss = self.model(ids, ids)[1]
+        with self.precision:
+            loss = self.model(ids, ids)[1]
         assert loss is not None
         loss.backward()
         loss.item()
@@ -307,13 +314,13 @@ class _Parts:
     def block_evaluated(self, rows: int) -> None:
         """Forward of a block, in evaluation."""
         self.one_block.eval()
-        with tg.no_grad():
+        with tg.no_grad(), self.precision:
             self.one_block(self.stream(rows))[0, 0, 0].item()
 
     def ends_evaluated(self, units: int) -> None:
         """Forward of the ends, in evaluation."""
         self.model.eval()
-        with tg.no_grad():
+        with tg.no_grad(), self.precision:
             self.model(self.ids(units), self.ids(units))[1].item()
 
     def sample(self, blocks: int) -> Callable[[int], None]:

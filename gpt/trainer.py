@@ -68,7 +68,7 @@ class Step:
     number: int  # the first is 1
     loss: float  # before the update, the mean over the micro-batches
     lr: float
-    grad_norm: float  # before clipping
+    grad_norm: float  # before clipping; not finite if float16 was too small and the step was skipped
     seconds: float  # of the update alone
     evaluation: Evaluation | None = None  # of the model after the update, every eval_interval steps and at the end
 
@@ -122,6 +122,9 @@ class Trainer:
             model.to(config.device)
         except RuntimeError as error:
             raise ValueError(f"the model cannot be trained on device={config.device!r}: {error}") from None
+        kind, half = tg.device(config.device).type, config.dtype == "float16"
+        self._precision = tg.autocast(kind, dtype=tg.float16, enabled=half)
+        self.scaler = tg.amp.GradScaler(kind, enabled=half)
         betas = (config.beta1, config.beta2)
         self.optimizer = model.configure_optimizers(
             config.weight_decay, config.learning_rate, betas, muon=config.optimizer == "muon"
@@ -155,16 +158,21 @@ class Trainer:
             self.model.train()
         loss, micro_batches = 0.0, config.gradient_accumulation_steps
         for _ in range(micro_batches):
-            part = self.model(*next(self.batches))[1]  # nobody holds the logits, so their gradient can take their place
-            (part / micro_batches).backward()
+            with self._precision:
+                part = self.model(*next(self.batches))[1]  # nobody holds the logits: their gradient takes their place
+            self.scaler.scale(part / micro_batches).backward()
             loss += part.item() / micro_batches
         if not math.isfinite(loss):
             raise self._diverged(self.step + 1, f"the loss is {loss}")
         try:
-            norm = clip_grad_norm_(self._parameters, config.grad_clip or math.inf, error_if_nonfinite=True)
+            self.scaler.unscale_(self.optimizer)
+            # Infinite gradients may only mean that they are scaled too much: the scale falls, to 1 if need be.
+            finite = not self.scaler.is_enabled() or self.scaler.get_scale() <= 1
+            norm = clip_grad_norm_(self._parameters, config.grad_clip or math.inf, error_if_nonfinite=finite)
         except RuntimeError:
             raise self._diverged(self.step + 1, "the norm of the gradients is not finite") from None
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.step += 1
         seconds = time.perf_counter() - start
         self.elapsed += seconds
@@ -174,7 +182,7 @@ class Trainer:
         """Losses on both splits. It draws from generators of its own, so training goes on as if it had not been."""
         start = time.perf_counter()
         self.model.eval()
-        with tg.no_grad():
+        with tg.no_grad(), self._precision:
             losses = [[self.model(x, y)[1].item() for x, y in self.evaluation_batches(split)] for split in self.splits]
         self.model.train()
         train, val, comparable = (fmean(part) for part in (*losses, losses[1][: self.config.eval_iters]))
@@ -314,6 +322,7 @@ class Trainer:
         state = {
             "batches": self.batches.state_dict(),
             "rng": tg.get_rng_state().numpy().tobytes().hex(),  # dropout's
+            "scaler": self.scaler.state_dict(),
             "best_val_loss": self.best_val_loss,
             "elapsed": self.elapsed,
             "text": self.text,
@@ -365,6 +374,8 @@ class Trainer:
             trainer = cls(config, saved.model, saved.tokenizer, train, val)
             trainer.batches.load_state_dict(state["batches"])
             trainer.optimizer.load_state_dict(saved.optimizer_state())
+            if trainer.scaler.is_enabled():
+                trainer.scaler.load_state_dict(state["scaler"])
             trainer.step = trainer.saved = saved.step
             trainer.text, trainer.elapsed = dict(state["text"]), float(state["elapsed"])
             trainer.best_val_loss = None if state["best_val_loss"] is None else float(state["best_val_loss"])

@@ -1,4 +1,15 @@
-"""Mixed precision as PyTorch programs ask for it. There is nothing to mix here: everything stays in its own dtype."""
+"""Mixed precision with PyTorch's names: float16 where it is fast, float32 where it is needed.
+
+    scaler = amp.GradScaler("cuda")
+    with autocast("cuda", dtype=tinygrad_edu.float16):
+        loss = model(x, y)                        # products in float16, the loss in float32
+    scaler.scale(loss).backward()                 # or the smallest gradients become zero in float16
+    scaler.step(optimizer)                        # unscales; skips the step if a gradient is infinite or NaN
+    scaler.update()
+
+Parameters, their gradients and the optimizer's state stay float32. `functional/precision.py` lists which function
+computes in what.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +19,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any, TypeVar
 
+import numpy as np
+
 from . import absent as _absent
-from .backend.device import Device
+from .autograd.modes import no_grad, state
+from .backend import dtypes
+from .backend.device import Device, as_device
+from .functional.elementwise import isfinite, logical_and, mul
+from .functional.precision import RULES, Casting
 from .tensor import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,22 +49,46 @@ bfloat16 = _NamedDtype("bfloat16")
 
 
 class autocast:
-    """Computes as without it: a context manager and decorator that changes nothing.
+    """Within it functions that gain from it compute in float16. A context manager, or a decorator.
 
-    device_type: "cpu" or "cuda". dtype is accepted and not used: operations run in the dtype of their inputs, so
-    results are at least as precise as PyTorch's.
+    device_type: "cpu" or "cuda", on whose tensors it acts. dtype: float16, also if not given. enabled=False turns it
+    off within another. Do not put backward() into it. cache_enabled is accepted and changes nothing.
+    ValueError: bfloat16, which NumPy lacks. As in PyTorch, "cuda" where there is none and a dtype that is not half as
+    wide as float32 warn, and change nothing.
     """
 
     def __init__(self, device_type: str, dtype: Any = None, enabled: bool = True, cache_enabled: bool | None = None):
         if not isinstance(device_type, str):
             raise ValueError(f"autocast: expected device_type to be a string such as 'cpu', got {device_type!r}")
         self.device = Device(device_type).type
-        self.fast_dtype, self._enabled = dtype, enabled
+        self.fast_dtype = dtypes.float16 if dtype is None else dtype
+        self._enabled = enabled and self._can_be_used()
+        self._outside: list[Any] = []
+
+    def _can_be_used(self) -> bool:
+        """Whether it can do what is asked; if not, a warning has said so."""
+        if self.fast_dtype is bfloat16:
+            raise ValueError(
+                "autocast: bfloat16 has only its name here, as NumPy has no such type; use dtype=tinygrad_edu.float16, "
+                "and an amp.GradScaler for its smaller range"
+            )
+        if not _usable(self.device):
+            return _disabled("autocast", f"there is no {self.device!r} device here")
+        if self.fast_dtype != dtypes.float16:
+            return _disabled("autocast", f"dtype={self.fast_dtype!r} is not supported, only tinygrad_edu.float16 is")
+        return True
 
     def __enter__(self) -> autocast:
+        self._outside.append(state.autocast)
+        casts = dict(state.autocast or {})
+        casts.pop(self.device, None)
+        if self._enabled:
+            casts[self.device] = Casting(dtypes.float16, RULES[self.device])
+        state.autocast = casts or None
         return self
 
-    def __exit__(self, *exc: object) -> None: ...
+    def __exit__(self, *exc: object) -> None:
+        state.autocast = self._outside.pop()
 
     def __call__(self, func: F) -> F:
         @functools.wraps(func)
@@ -59,52 +100,179 @@ class autocast:
 
 
 class GradScaler:
-    """Passes losses, gradients and steps through unchanged: float32 gradients need no scaling.
+    """Scales the loss so that gradients do not vanish in float16, and skips the steps for which that was too much.
 
-    `GradScaler()` asks for scaling on a GPU; as in PyTorch without one, it warns and is disabled.
+    The scale starts at init_scale. `update` multiplies it by backoff_factor if a gradient was infinite or NaN since the
+    last update, and by growth_factor after growth_interval updates in a row without. With enabled=False, and on a GPU
+    where there is none (which warns, as in PyTorch), everything passes through unchanged.
+    ValueError: factors or an interval that would not work.
     """
 
     def __init__(self, device: str = "cuda", init_scale: float = 65536.0, growth_factor: float = 2.0,
                  backoff_factor: float = 0.5, growth_interval: int = 2000, enabled: bool = True) -> None:  # fmt: skip
-        if enabled:
-            warnings.warn(
-                "GradScaler is disabled: gradients are not scaled here. Pass enabled=False to say so yourself",
-                stacklevel=2,
+        self._device = Device(device).type
+        self._enabled = enabled and (_usable(self._device) or _disabled("GradScaler", f"there is no {device!r} device"))
+        if not growth_factor > 1.0 or not 0.0 < backoff_factor < 1.0 or growth_interval < 1 or not init_scale > 0.0:
+            raise ValueError(
+                "GradScaler: expected init_scale > 0, growth_factor > 1, 0 < backoff_factor < 1 and growth_interval >= "
+                f"1, got {init_scale}, {growth_factor}, {backoff_factor} and {growth_interval}"
             )
+        self._scale = _rounded(init_scale)
+        self._growth_factor, self._backoff_factor = growth_factor, backoff_factor
+        self._growth_interval, self._growth_tracker = growth_interval, 0
+        # Since the last update, by identity of the optimizer: whether its gradients were finite, and if it has stepped.
+        self._finite: dict[int, bool] = {}
+        self._stepped: set[int] = set()
 
     def scale(self, outputs: Any) -> Any:
-        """The outputs themselves."""
-        return outputs
+        """The outputs, a Tensor or tuples and lists of them, times the scale."""
+        if not self._enabled:
+            return outputs
+        if isinstance(outputs, Tensor):
+            return mul(outputs, self._scale)
+        if isinstance(outputs, (list, tuple)):
+            return type(outputs)(self.scale(x) for x in outputs)
+        raise ValueError(f"GradScaler.scale: expected a Tensor, or tuples and lists of them, got {outputs!r}")
 
     def unscale_(self, optimizer: Any) -> None:
-        """Nothing: the gradients are not scaled."""
+        """Divide the gradients of the optimizer's parameters by the scale, to clip them, say, before `step`.
+
+        RuntimeError: done already since the last update, or after `step`. ValueError: a gradient is float16.
+        """
+        if not self._enabled:
+            return
+        if id(optimizer) in self._stepped:
+            raise RuntimeError("unscale_() is being called after step().")
+        if id(optimizer) in self._finite:
+            raise RuntimeError("unscale_() has already been called on this optimizer since the last update().")
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if any(g.dtype == dtypes.float16 for g in gradients):
+            raise ValueError(
+                "Attempting to unscale FP16 gradients. Keep the parameters in float32; autocast casts where it is good"
+            )
+        inverse = _rounded(1.0 / self._scale)
+        finite: dict[Any, Tensor] = {}  # on each device, so that all of it is asked for once
+        with no_grad():
+            for g in gradients:
+                found = isfinite(g).all()
+                finite[g.device] = logical_and(finite[g.device], found) if g.device in finite else found
+                g.mul_(inverse)
+        self._finite[id(optimizer)] = all(map(bool, finite.values()))
 
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-        """`optimizer.step(...)`."""
-        return optimizer.step(*args, **kwargs)
+        """`optimizer.step(...)` with gradients divided by the scale, or nothing (None) if one is infinite or NaN.
+
+        RuntimeError: called already since the last update, or with a closure.
+        """
+        if not self._enabled:
+            return optimizer.step(*args, **kwargs)
+        if "closure" in kwargs:
+            raise RuntimeError("Closure use is not currently supported if GradScaler is enabled.")
+        if id(optimizer) in self._stepped:
+            raise RuntimeError("step() has already been called since the last update().")
+        if id(optimizer) not in self._finite:
+            self.unscale_(optimizer)
+        self._stepped.add(id(optimizer))
+        return optimizer.step(*args, **kwargs) if self._finite[id(optimizer)] else None
 
     def update(self, new_scale: float | Tensor | None = None) -> None:
-        """Nothing: there is no scale."""
+        """Let the scale follow what was found in the gradients, or set it to new_scale.
+
+        RuntimeError: no gradient was looked at since the last update.
+        """
+        if not self._enabled:
+            return
+        if new_scale is not None:
+            self._scale = _rounded(float(new_scale))
+        elif not self._finite:
+            raise RuntimeError("No inf checks were recorded prior to update; call scaler.step(optimizer) before it.")
+        elif not all(self._finite.values()):
+            self._scale, self._growth_tracker = _rounded(self._scale * self._backoff_factor), 0
+        else:
+            self._growth_tracker += 1
+            if self._growth_tracker == self._growth_interval:
+                larger = _rounded(self._scale * self._growth_factor)
+                self._scale, self._growth_tracker = larger if np.isfinite(larger) else self._scale, 0
+        self._finite.clear()
+        self._stepped.clear()
 
     def is_enabled(self) -> bool:
-        """False."""
-        return False
+        """Whether it does anything."""
+        return self._enabled
 
     def get_scale(self) -> float:
-        """1: what gradients are multiplied by."""
-        return 1.0
+        """What losses are multiplied by now; 1 if it is disabled."""
+        return self._scale if self._enabled else 1.0
+
+    def get_growth_factor(self) -> float:
+        """What the scale is multiplied by when it grows."""
+        return self._growth_factor
+
+    def set_growth_factor(self, new_factor: float) -> None:
+        """Set what the scale is multiplied by when it grows."""
+        self._growth_factor = new_factor
+
+    def get_backoff_factor(self) -> float:
+        """What the scale is multiplied by after an infinite or NaN gradient."""
+        return self._backoff_factor
+
+    def set_backoff_factor(self, new_factor: float) -> None:
+        """Set what the scale is multiplied by after an infinite or NaN gradient."""
+        self._backoff_factor = new_factor
+
+    def get_growth_interval(self) -> int:
+        """After how many finite updates in a row the scale grows."""
+        return self._growth_interval
+
+    def set_growth_interval(self, new_interval: int) -> None:
+        """Set after how many finite updates in a row the scale grows."""
+        self._growth_interval = new_interval
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty, as of a disabled scaler."""
-        return {}
+        """All that is needed to go on from here; empty if it is disabled."""
+        if not self._enabled:
+            return {}
+        return {
+            "scale": self._scale, "growth_factor": self._growth_factor, "backoff_factor": self._backoff_factor,
+            "growth_interval": self._growth_interval, "_growth_tracker": self._growth_tracker,
+        }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing: there is no state."""
+        """Go on from what `state_dict` returned; nothing if it is disabled. RuntimeError: that of a disabled one."""
+        if not self._enabled:
+            return
+        if not state_dict:
+            raise RuntimeError(
+                "The source state dict is empty, possibly because it was saved from a disabled instance of GradScaler."
+            )
+        self._scale, self._growth_tracker = _rounded(state_dict["scale"]), state_dict["_growth_tracker"]
+        self._growth_factor, self._backoff_factor = state_dict["growth_factor"], state_dict["backoff_factor"]
+        self._growth_interval = state_dict["growth_interval"]
 
 
 def is_autocast_available(device_type: str) -> bool:
     """Whether `autocast(device_type)` may be written: for "cpu" and "cuda"."""
     return device_type in ("cpu", "cuda")
+
+
+def _usable(device: str) -> bool:
+    try:
+        as_device(device)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _disabled(what: str, why: str) -> bool:
+    """False, after a warning."""
+    warnings.warn(f"{what} is disabled: {why}. Pass enabled=False to say so yourself", stacklevel=4)
+    return False
+
+
+def _rounded(scale: float) -> float:
+    """The number in float32, which PyTorch keeps the scale in."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(scale))
 
 
 if not _TYPE_CHECKING:  # for type checkers an absent name stays an error

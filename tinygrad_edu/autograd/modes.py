@@ -18,6 +18,7 @@ class _State(threading.local):
     recording: bool = True  # is a graph being built?
     scope: tuple[Any, Any] | None = None  # (enclosing scope, module): the modules now running, innermost first
     observers: tuple[Any, ...] = ()  # see `observe`
+    autocast: Any = None  # what functional/precision.py does by kind of device; None: nothing
 
 
 state = _State()

@@ -8,6 +8,7 @@ from .arguments import promote, require_tensor
 from .elementwise import add, clamp, div, gt, logical_not, mul, sqrt, square, sub, where
 from .indexing import masked_fill
 from .linalg import matmul, require_same_dtype
+from .precision import autocasts
 from .reduction import norm, sum
 from .shape import broadcast_tensors, transpose, unsqueeze
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
+@autocasts
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """sum(x1 x2) / (max(|x1|, eps) max(|x2|, eps)) over dim: the cosine of the angle between vectors."""
     require_tensor("cosine_similarity", "x1", x1)
@@ -35,6 +37,7 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
     return norm(difference, p, -1 if difference._array.ndim else None, keepdim)
 
 
+@autocasts
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Tensor:
     """The p-norm distance of each vector of x1 to each of x2: (..., P, C), (..., R, C) -> (..., P, R).
 
@@ -70,6 +73,7 @@ def _euclidean_by_products(x1: Tensor, x2: Tensor) -> Tensor:
     return masked_fill(sqrt(where(apart, squares, 1)), logical_not(apart), 0)
 
 
+@autocasts
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """The p-norm distance of each two of N vectors, (N, C) -> (N (N - 1) / 2): 0 to 1, 0 to 2, ... 1 to 2, ..."""
     require_tensor("pdist", "input", input)

@@ -11,6 +11,7 @@ from ..dispatch import apply
 from ..ops import elementwise as ops
 from ..ops import erf as erf_ops
 from .arguments import Number, cast, is_tensor, operand, pair, promote, require_tensor, to_floating
+from .precision import autocasts
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -149,6 +150,7 @@ def abs(input: Tensor) -> Tensor:
     return apply(ops.Abs, input)
 
 
+@autocasts
 def reciprocal(input: Tensor) -> Tensor:
     """1 / input."""
     require_tensor("reciprocal", "input", input)
@@ -176,12 +178,14 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     return apply(ops.Lerp, input, end, operand(input, weight))
 
 
+@autocasts
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
     _three_tensors("addcmul", input, tensor1, tensor2)
     return add(input, mul(tensor1 if value == 1 else mul(tensor1, value), tensor2))
 
 
+@autocasts
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     """input + value * tensor1 / tensor2. RuntimeError: both of integers."""
     _three_tensors("addcdiv", input, tensor1, tensor2)
@@ -199,6 +203,7 @@ def _three_tensors(name: str, *tensors: Any) -> None:
 # ---- powers, exponentials, logarithms ------------------------------------------------------------------------------
 
 
+@autocasts
 def pow(input: Any, exponent: Any) -> Tensor:
     """input to the power of exponent; either may be a number. 0^0 is 1.
 
@@ -220,11 +225,13 @@ def sqrt(input: Tensor) -> Tensor:
     return _floating(ops.Sqrt, input)
 
 
+@autocasts
 def rsqrt(input: Tensor) -> Tensor:
     """1 / sqrt(input)."""
     return _floating(ops.Rsqrt, input)
 
 
+@autocasts
 def exp(input: Tensor) -> Tensor:
     """e to the power of each element. Shapes: (...) -> (...); integers give float32."""
     return _floating(ops.Exp, input)
@@ -235,26 +242,31 @@ def exp2(input: Tensor) -> Tensor:
     return _floating(ops.Exp2, input)
 
 
+@autocasts
 def expm1(input: Tensor) -> Tensor:
     """exp(input) - 1, exact also for small elements."""
     return _floating(ops.Expm1, input)
 
 
+@autocasts
 def log(input: Tensor) -> Tensor:
     """The natural logarithm of each element: -inf of 0, NaN of negative numbers; integers give float32."""
     return _floating(ops.Log, input)
 
 
+@autocasts
 def log1p(input: Tensor) -> Tensor:
     """log(1 + input), exact also for small elements."""
     return _floating(ops.Log1p, input)
 
 
+@autocasts
 def log2(input: Tensor) -> Tensor:
     """The logarithm to base 2."""
     return _floating(ops.Log2, input)
 
 
+@autocasts
 def log10(input: Tensor) -> Tensor:
     """The logarithm to base 10."""
     return _floating(ops.Log10, input)
@@ -273,16 +285,19 @@ def cos(input: Tensor) -> Tensor:
     return _floating(ops.Cos, input)
 
 
+@autocasts
 def tan(input: Tensor) -> Tensor:
     """The tangent of an angle in radians."""
     return _floating(ops.Tan, input)
 
 
+@autocasts
 def asin(input: Tensor) -> Tensor:
     """The inverse sine, in [-pi/2, pi/2]."""
     return _floating(ops.Asin, input)
 
 
+@autocasts
 def acos(input: Tensor) -> Tensor:
     """The inverse cosine, in [0, pi]."""
     return _floating(ops.Acos, input)
@@ -293,16 +308,19 @@ def atan(input: Tensor) -> Tensor:
     return _floating(ops.Atan, input)
 
 
+@autocasts
 def atan2(input: Tensor, other: Tensor) -> Tensor:
     """The angle of the point (other, input), in [-pi, pi]."""
     return apply(ops.Atan2, *_floating_pair(*_tensors("atan2", input, other)))
 
 
+@autocasts
 def sinh(input: Tensor) -> Tensor:
     """The hyperbolic sine."""
     return _floating(ops.Sinh, input)
 
 
+@autocasts
 def cosh(input: Tensor) -> Tensor:
     """The hyperbolic cosine."""
     return _floating(ops.Cosh, input)

@@ -13,6 +13,7 @@ from ..backend.device import quiet
 from ..dispatch import apply
 from ..ops import indexing as ops
 from .arguments import all_below, cast, dim_index, on_tensor, require_tensor
+from .precision import autocasts
 from .shape import broadcast_shapes, expand, flatten, reshape
 
 if TYPE_CHECKING:
@@ -262,6 +263,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     return _on_vector(ops.IndexAdd, input, source, index, at)
 
 
+@autocasts
 @on_tensor
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """A copy with source[i] in the place of slice index[i] along a dimension."""
@@ -393,6 +395,7 @@ def scatter(
     return _scattered(op, input, at, index, src)
 
 
+@autocasts
 @on_tensor
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy with elements added along one dimension: for dim 1, y[i, index[i, j, k], k] += src[i, j, k]."""
@@ -477,6 +480,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
 # ---- several indices, masks ----------------------------------------------------------------------------------------
 
 
+@autocasts
 @on_tensor
 def index_put(input: Tensor, indices: Sequence[Tensor], values: Tensor, accumulate: bool = False) -> Tensor:
     """A copy with x[indices] = values, or with accumulate=True x[indices] += values, where repeated indices add up."""

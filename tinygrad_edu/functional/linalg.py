@@ -10,6 +10,7 @@ from ..dispatch import apply
 from ..ops import linalg as ops
 from .arguments import Number, dim_indices, operand, promote, require_tensor
 from .elementwise import add, mul
+from .precision import autocasts
 from .reduction import sum
 from .shape import broadcast_shapes, diagonal, expand, permute, reshape, unsqueeze
 
@@ -65,6 +66,7 @@ def _check_inner(name: str, a: Tensor, b: Tensor) -> None:
 # ---- products of matrices --------------------------------------------------------------------------------------------
 
 
+@autocasts
 def matmul(input: Any, other: Any) -> Tensor:
     """The matrix product over the last axis of input and the second-last of other.
 
@@ -100,6 +102,7 @@ def rmatmul(input: Tensor, other: Any) -> Tensor:
     return matmul(other, input)
 
 
+@autocasts
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """The product of two matrices, (N, K) @ (K, M) -> (N, M)."""
     _check("mm", (2, 2), input=input, mat2=mat2)
@@ -107,6 +110,7 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
     return apply(ops.Matmul, input, mat2)
 
 
+@autocasts
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """The products of two batches of matrices, (B, N, K) @ (B, K, M) -> (B, N, M), with no broadcasting."""
     _check("bmm", (3, 3), input=input, mat2=mat2)
@@ -119,6 +123,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     return apply(ops.Matmul, input, mat2)
 
 
+@autocasts
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """A matrix times a vector, (N, K) @ (K) -> (N)."""
     _check("mv", (2, 1), input=input, vec=vec)
@@ -126,6 +131,7 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
     return apply(ops.Matmul, input, vec)
 
 
+@autocasts
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The sum of the products of two vectors, (K), (K) -> ()."""
     _check("dot", (1, 1), input=input, tensor=tensor)
@@ -133,22 +139,26 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
     return apply(ops.Matmul, input, tensor)
 
 
+@autocasts
 def vdot(input: Tensor, other: Tensor) -> Tensor:
     """`dot`, since there are no complex numbers here to conjugate."""
     _check("vdot", (1, 1), input=input, other=other)
     return dot(input, other)
 
 
+@autocasts
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
     """beta * input + alpha * (mat1 @ mat2). With beta 0 the input, even NaN, does not count."""
     return _added("addmm", (2, 2), input, alpha, beta, mat1=mat1, mat2=mat2)
 
 
+@autocasts
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
     """beta * input + alpha * (mat @ vec). With beta 0 the input, even NaN, does not count."""
     return _added("addmv", (2, 1), input, alpha, beta, mat=mat, vec=vec)
 
 
+@autocasts
 def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
     """beta * input + alpha * (batch1 @ batch2). With beta 0 the input, even NaN, does not count."""
     return _added("baddbmm", (3, 3), input, alpha, beta, batch1=batch1, batch2=batch2)
@@ -166,6 +176,7 @@ def _added(name: str, ndims: tuple[int, int], input: Tensor, alpha: Number, beta
     return y if beta == 0 else add(y, added, alpha=beta)
 
 
+@autocasts
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input @ weight.T + bias: (..., I), (O, I), (O) -> (..., O). RuntimeError: sizes or dtypes that do not fit."""
     require_tensor("linear", "input", input)
@@ -184,6 +195,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return apply(ops.Linear, input, weight, bias)
 
 
+@autocasts
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input1' weight[o] input2 + bias[o] for each o: (..., I), (..., J), (O, I, J), (O) -> (..., O)."""
     _check("bilinear", input1=input1, input2=input2, weight=weight)
@@ -196,6 +208,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     return y if bias is None else add(y, bias)
 
 
+@autocasts
 def chain_matmul(*matrices: Tensor) -> Tensor:
     """The product of a chain of matrices, in the order of multiplications that costs least.
 
@@ -249,6 +262,7 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
     return tensordot(input, other, ([-1], [-1]))
 
 
+@autocasts
 def trace(input: Tensor) -> Tensor:
     """The sum of the diagonal of a matrix."""
     require_tensor("trace", "input", input)
@@ -273,6 +287,7 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 # ---- sums of products in general -------------------------------------------------------------------------------------
 
 
+@autocasts
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """The sum of products over pairs of dimensions, one of a and one of b; the others stay, those of a first.
 
@@ -305,6 +320,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     return _sum_of_products([a, b], [list(in_a), [common.get(x, x) for x in in_b]], output)
 
 
+@autocasts
 def einsum(equation: Any, *operands: Any) -> Tensor:
     """Sums of products in Einstein's notation: einsum("bij,bjk->bik", a, b) is y[b,i,k] = sum_j a[b,i,j] b[b,j,k].
 

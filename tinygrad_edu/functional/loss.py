@@ -37,6 +37,7 @@ from .elementwise import (
 )
 from .indexing import gather, masked_fill
 from .normalization import log_softmax
+from .precision import autocasts
 from .reduction import mean, sum
 from .shape import movedim, reshape, unsqueeze
 
@@ -68,6 +69,7 @@ def _require_constant(name: str, argument: str, x: Tensor | None) -> None:
 # ---- classes ---------------------------------------------------------------------------------------------------------
 
 
+@autocasts
 def cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -97,6 +99,7 @@ def cross_entropy(
     return _reduced_classes(losses, target, weight, ignore_index, reduction)
 
 
+@autocasts
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -210,7 +213,7 @@ def _prediction_and_target(name: str, input: Tensor, target: Tensor, reduction: 
         warnings.warn(
             f"{name}: the target size {tuple(target.shape)} is different from the input size {tuple(input.shape)}, so "
             "they are broadcast, which is likely to be a mistake; give them the same size",
-            stacklevel=3,
+            stacklevel=4,
         )
     input, target = promote(input, target)
     if input._array.dtype.kind != "f":
@@ -228,6 +231,7 @@ def _weighted(name: str, losses: Tensor, weight: Tensor | None, input: Tensor) -
     return mul(losses, weight)
 
 
+@autocasts
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """(input - target)^2. weight: a factor per element, of the input's shape; the mean is weighted too."""
     x, t = _prediction_and_target("mse_loss", input, target, reduction)
@@ -237,6 +241,7 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: 
     return _reduced(losses, reduction)
 
 
+@autocasts
 def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """|input - target|. weight: a factor per element, of the input's shape; the mean is weighted too."""
     x, t = _prediction_and_target("l1_loss", input, target, reduction)
@@ -246,6 +251,7 @@ def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: T
     return _reduced(losses, reduction)
 
 
+@autocasts
 def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """With d = |input - target|: d^2 / (2 beta) where d < beta, d - beta / 2 elsewhere.
 
@@ -257,6 +263,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     return _reduced(abs(sub(x, t)) if beta == 0 else apply(ops.Huber, x, t, delta=beta) / beta, reduction)
 
 
+@autocasts
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
@@ -273,6 +280,7 @@ def huber_loss(
 # ---- probabilities ---------------------------------------------------------------------------------------------------
 
 
+@autocasts
 def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
 ) -> Tensor:
@@ -296,6 +304,7 @@ def binary_cross_entropy(
     return _reduced(losses if weight is None else mul(losses, weight), reduction)
 
 
+@autocasts
 def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,
@@ -331,6 +340,7 @@ def _check_binary(name: str, input: Tensor, target: Tensor, reduction: str, **co
             )
 
 
+@autocasts
 def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """t (log(t) - x), the Kullback-Leibler divergence, for log-probabilities x and probabilities t.
 
@@ -347,6 +357,7 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
     return _reduced(losses, reduction)
 
 
+@autocasts
 def poisson_nll_loss(
     input: Tensor,
     target: Tensor,
@@ -408,6 +419,7 @@ def gaussian_nll_loss(
 # ---- two classes, 1 and -1 -------------------------------------------------------------------------------------------
 
 
+@autocasts
 def soft_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """log(1 + exp(-t x)) for targets t of 1 and -1."""
     _require_reduction("soft_margin_loss", reduction)
@@ -416,6 +428,7 @@ def soft_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") 
     return _reduced(neg(logsigmoid(mul(target, input))), reduction)
 
 
+@autocasts
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, reduction: str = "mean") -> Tensor:
     """x where the target is 1, max(margin - x, 0) where it is -1; for distances x of what is alike or not."""
     _require_reduction("hinge_embedding_loss", reduction)
@@ -426,6 +439,7 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, 
     return _reduced(add(alike, apart), reduction)
 
 
+@autocasts
 def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, *, reduction: str = "mean"
 ) -> Tensor:
@@ -453,6 +467,7 @@ def cosine_embedding_loss(
 # ---- what should be larger than what ---------------------------------------------------------------------------------
 
 
+@autocasts
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, *, reduction: str = "mean"
 ) -> Tensor:
@@ -467,6 +482,7 @@ def margin_ranking_loss(
     return _reduced(clamp(add(mul(neg(target), sub(input1, input2)), margin), min=0), reduction)
 
 
+@autocasts
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,
@@ -519,6 +535,7 @@ def triplet_margin_with_distance_loss(
     return _reduced(clamp(add(sub(near, far), margin), min=0), reduction)
 
 
+@autocasts
 def multi_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -562,6 +579,7 @@ def multi_margin_loss(
     return _reduced(reshape(losses, t.shape), reduction)
 
 
+@autocasts
 def multilabel_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """sum over labels l and classes c that are no label of max(1 - (x[l] - x[c]), 0) / C.
 
@@ -611,6 +629,7 @@ def multilabel_soft_margin_loss(
 # ---- sequences without alignment -------------------------------------------------------------------------------------
 
 
+@autocasts
 def ctc_loss(
     log_probs: Tensor,
     targets: Tensor,

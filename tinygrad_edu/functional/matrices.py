@@ -10,6 +10,7 @@ from ..backend import dtypes
 from .arguments import Dim, Number, cast, dim_index, dim_indices, require_tensor
 from .elementwise import abs, add, clone, mul, where
 from .linalg import bmm, chain_matmul, matmul, outer, require_same_dtype
+from .precision import autocasts
 from .reduction import amax, amin, norm, sum
 from .shape import broadcast_tensors, diagonal, reshape, stack, unbind
 
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
 # ---- products --------------------------------------------------------------------------------------------------------
 
 
+@autocasts
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
     """beta * input + alpha * the sum over the batch of batch1 @ batch2. (N, P) + (B, N, M) @ (B, M, P) -> (N, P)."""
     require_tensor("addbmm", "input", input)
     return _plus(input, beta, sum(bmm(batch1, batch2), 0), alpha)
 
 
+@autocasts
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2). (N, M) + (N,) x (M,) -> (N, M)."""
     require_tensor("addr", "input", input)
@@ -63,6 +66,7 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
     return matmul(squared, input) if n % 2 else squared
 
 
+@autocasts
 def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     """The product of two or more matrices in the cheapest order; the first and last may be vectors."""
     given = list(tensors)
@@ -75,6 +79,7 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     return reshape(found, [n for n, dropped in zip(found.shape, (row, column), strict=True) if not dropped])
 
 
+@autocasts
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """The dot products of vectors along dim, broadcast."""
     require_tensor("vecdot", "x", x)
@@ -82,6 +87,7 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     return sum(mul(x, y), dim)
 
 
+@autocasts
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The cross product of vectors of three elements along dim (by default the first of size 3).
 
@@ -116,6 +122,7 @@ def linalg_diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -
 # ---- norms -----------------------------------------------------------------------------------------------------------
 
 
+@autocasts
 def vector_norm(x: Tensor, ord: float = 2, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The ord-norm (sum of |x|^ord)^(1/ord) along dim, or of all elements; see `norm`."""
     require_tensor("linalg.vector_norm", "x", x)
@@ -125,6 +132,7 @@ def vector_norm(x: Tensor, ord: float = 2, dim: Dim = None, keepdim: bool = Fals
     return norm(x, ord, dim, keepdim)
 
 
+@autocasts
 def matrix_norm(
     A: Tensor, ord: Any = "fro", dim: Sequence[int] = (-2, -1), keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:

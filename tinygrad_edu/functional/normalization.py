@@ -14,6 +14,7 @@ from ..ops import normalization as ops
 from .arguments import cast, dim_indices, numpy_names, require_tensor, sizes
 from .elementwise import add, clamp, div, mul, neg, pow, rsqrt, square, sub
 from .pooling import avg_pool2d
+from .precision import autocasts
 from .reduction import mean, norm
 from .shape import flatten, pad, reshape
 
@@ -26,7 +27,7 @@ def _over_dim(op: Any, input: Tensor, dim: int | None, dtype: Any) -> Tensor:
     require_tensor(op.name, "input", input)
     if dim is None:
         dim = 0 if input._array.ndim in (0, 1, 3) else 1
-        warnings.warn(f"{op.name}: no dim was given, so dim={dim} is used; pass the dim that is meant", stacklevel=4)
+        warnings.warn(f"{op.name}: no dim was given, so dim={dim} is used; pass the dim that is meant", stacklevel=5)
     if dtype is not None:
         input = cast(input, dtypes.as_dtype(dtype))
     _require_floating(op.name, input)
@@ -38,6 +39,7 @@ def _require_floating(name: str, input: Tensor) -> None:
         raise NotImplementedError(f"{name}: expected a floating dtype, got {input.dtype.name}; convert it by .float()")
 
 
+@autocasts
 @numpy_names
 def softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
     """exp(x) / sum(exp(x)), the sum over dim: numbers from 0 to 1 that sum to 1 along it.
@@ -49,6 +51,7 @@ def softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tens
     return _over_dim(ops.Softmax, input, dim, dtype)
 
 
+@autocasts
 @numpy_names
 def log_softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
     """log(softmax(x)) = x - log(sum(exp(x))), the sum over dim; exact where softmax itself would round to 0.
@@ -58,12 +61,14 @@ def log_softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> 
     return _over_dim(ops.LogSoftmax, input, dim, dtype)
 
 
+@autocasts
 @numpy_names
 def softmin(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
     """softmax(-x) over dim; arguments and errors as of `softmax`."""
     return _over_dim(ops.Softmax, neg(input), dim, dtype)
 
 
+@autocasts
 def layer_norm(
     input: Tensor,
     normalized_shape: Sequence[int],
@@ -79,6 +84,7 @@ def layer_norm(
     return _normalised(ops.LayerNorm, input, normalized_shape, eps, weight=weight, bias=bias)
 
 
+@autocasts
 def rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
@@ -135,6 +141,7 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
 # ---- over the batch, over groups of channels -------------------------------------------------------------------------
 
 
+@autocasts
 def batch_norm(
     input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
     bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
@@ -156,6 +163,7 @@ def batch_norm(
     return _standardised(input, dims, running_mean, running_var, weight, bias, training, momentum, eps)
 
 
+@autocasts
 def instance_norm(
     input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
     bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
@@ -199,6 +207,7 @@ def _standardised(
     return _affine(centred, scale, weight, bias)
 
 
+@autocasts
 def group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:

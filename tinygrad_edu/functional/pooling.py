@@ -19,6 +19,7 @@ from ..ops import windows as windows_ops
 from .arguments import on_tensor
 from .elementwise import abs, div, eq, mul, neg, pow, where
 from .indexing import gather
+from .precision import autocasts
 from .reduction import mean, sum
 from .shape import reshape, unflatten
 from .windows import Sizes, as_given, in_batch, padded, per_axis
@@ -51,6 +52,7 @@ def max_pool2d(
     return _max_pool("max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
+@autocasts
 @on_tensor
 def max_pool3d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
@@ -131,6 +133,7 @@ def avg_pool2d(
     )
 
 
+@autocasts
 @on_tensor
 def avg_pool3d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
@@ -223,6 +226,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     return _adaptive_avg_pool("adaptive_avg_pool2d", 2, input, output_size)
 
 
+@autocasts
 @on_tensor
 def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """`adaptive_avg_pool1d` over three axes: (B, C, D, H, W) -> (B, C, *output_size)."""
@@ -245,6 +249,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = 
     return _adaptive_max_pool("adaptive_max_pool2d", 2, input, output_size, return_indices)
 
 
+@autocasts
 @on_tensor
 def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """`adaptive_max_pool1d` over three axes: (B, C, D, H, W) -> (B, C, *output_size)."""

@@ -15,6 +15,7 @@ from .activation import relu, tanh
 from .arguments import require_tensor
 from .elementwise import add
 from .linalg import linear, require_same_dtype
+from .precision import autocasts
 from .shape import cat, narrow, split
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def gru_step(from_input: Tensor, state: State, w_hh: Tensor, b_hh: Tensor | None
 # ---- one step --------------------------------------------------------------------------------------------------------
 
 
+@autocasts
 def rnn_tanh_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
 ) -> Tensor:
@@ -64,6 +66,7 @@ def rnn_tanh_cell(
     return _cell("rnn_tanh_cell", tanh_step, 1, input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]
 
 
+@autocasts
 def rnn_relu_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
 ) -> Tensor:
@@ -71,6 +74,7 @@ def rnn_relu_cell(
     return _cell("rnn_relu_cell", relu_step, 1, input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]
 
 
+@autocasts
 def lstm_cell(
     input: Tensor, hx: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
     b_hh: Tensor | None = None,
@@ -88,6 +92,7 @@ def lstm_cell(
     return h, c
 
 
+@autocasts
 def gru_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
 ) -> Tensor:

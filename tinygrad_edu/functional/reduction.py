@@ -16,6 +16,7 @@ from ..ops import reduction as ops
 from .arguments import Dim, cast, dim_index, dim_indices, on_tensor, to_floating
 from .elementwise import abs, clone, isnan, maximum, minimum, ne, where
 from .indexing import gather
+from .precision import autocasts
 from .shape import squeeze
 from .sorting import ValuesAndIndices
 
@@ -59,6 +60,7 @@ def _require_elements(name: str, input: Tensor, dim: Any, error: type[Exception]
 # ---- sums and products ---------------------------------------------------------------------------------------------
 
 
+@autocasts
 @on_tensor
 def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over dim: (B, T, C) with dim 1 gives (B, C), with keepdim (B, 1, C), without dim a 0-d tensor.
@@ -80,6 +82,7 @@ def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = 
     return apply(ops.Mean, x, axis=dim_indices(dim, x._array.ndim), keepdims=keepdim)
 
 
+@autocasts
 @on_tensor
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The product along dim, or of all elements. Integers and booleans give int64, unless dtype says otherwise."""
@@ -99,12 +102,14 @@ def count_nonzero(input: Tensor, dim: Dim = None) -> Tensor:
     return sum(ne(input, 0), dim)
 
 
+@autocasts
 @on_tensor
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """The running sum along dim: y[i] = x[0] + ... + x[i], in the input's shape. Integers and booleans give int64."""
     return _running(ops.Cumsum, input, dim, dtype)
 
 
+@autocasts
 @on_tensor
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """The product of each element and those before it along dim."""
@@ -278,6 +283,7 @@ def std_mean(
     return spread, mean(input, None if isinstance(dim, bool) else dim, keepdim)
 
 
+@autocasts
 @on_tensor
 def norm(
     input: Tensor, p: float | str | None = "fro", dim: Dim = None, keepdim: bool = False, dtype: Any = None
@@ -299,6 +305,7 @@ def norm(
     return apply(ops.Norm, x, p=p, axis=dim_indices(dim, x._array.ndim), keepdims=keepdim)
 
 
+@autocasts
 @on_tensor
 def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) -> Tensor:
     """log(sum(exp(x))) over dim, without overflow: the maximum is taken out first. Shapes and dim as of `sum`."""

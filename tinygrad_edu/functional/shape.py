@@ -11,6 +11,7 @@ from ..dispatch import apply
 from ..ops import indexing as indexing_ops
 from ..ops import shape as ops
 from .arguments import Dim, dim_index, dim_indices, numpy_names, on_tensor, promote, require_tensor, sizes
+from .precision import autocasts
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -398,6 +399,7 @@ def _sequence(name: str, tensors: Any) -> tuple[Tensor, ...]:
     return tuple(tensors)
 
 
+@autocasts
 @numpy_names
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors joined along an existing dimension: (B, S, C) and (B, T, C) along dim 1 give (B, S + T, C).
@@ -434,6 +436,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 concatenate = concat = cat
 
 
+@autocasts
 @numpy_names
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape joined along a new dimension: n of (B, C) give (n, B, C), with dim 1 (B, n, C).

@@ -11,6 +11,7 @@ from .arguments import Dim, dim_index, is_tensor, on_tensor, require_tensor, to_
 from .elementwise import clamp, clone, div, isnan, lerp, logical_not, logical_xor, mul, ne, sqrt, sub, where
 from .indexing import gather
 from .linalg import matmul
+from .precision import autocasts
 from .reduction import any, mean, nansum, norm, sum
 from .shape import cat, diagonal, flatten, movedim, narrow, reshape, squeeze, transpose, unsqueeze
 from .sorting import ValuesAndIndices, searchsorted, sort
@@ -52,6 +53,7 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> A
 _BETWEEN = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
+@autocasts
 @on_tensor
 def quantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
@@ -64,6 +66,7 @@ def quantile(
     return _quantile("quantile", input, q, dim, keepdim, interpolation, ignore_nan=False)
 
 
+@autocasts
 @on_tensor
 def nanquantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
@@ -282,6 +285,7 @@ def corrcoef(input: Tensor) -> Tensor:
     return clamp(div(div(c, unsqueeze(spread, 1)), unsqueeze(spread, 0)), -1, 1)
 
 
+@autocasts
 @on_tensor
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The p-norm of input - other."""

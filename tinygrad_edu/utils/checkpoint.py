@@ -95,6 +95,7 @@ class _Region:
         self.function, self.args, self.kwargs = function, args, kwargs
         given = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
         self.versions = [(x._memory, x._memory.count) for x in given]
+        self.autocast = state.autocast
         self.rng = default_generator.stream.state() if preserve_rng_state else None
         self.nodes: list[weakref.ref[Node]] = []
 
@@ -132,12 +133,12 @@ class _Region:
 
     def _called(self, observers: tuple[Any, ...]) -> Any:
         """The function's result; what it records is told to these observers."""
-        outside = state.observers, state.recording
-        state.observers, state.recording = observers, True
+        outside = state.observers, state.recording, state.autocast
+        state.observers, state.recording, state.autocast = observers, True, self.autocast
         try:
             return self.function(*self.args, **self.kwargs)
         finally:
-            state.observers, state.recording = outside
+            state.observers, state.recording, state.autocast = outside
 
     def _check_same(self, old: Node, new: Node) -> None:
         """RuntimeError: the second time the operation was another one, or read something that was changed since."""
