@@ -320,3 +320,12 @@ def test_updates_decline_other_arrays():
     assert not update.accept([a], [a.astype("d")])
     assert not update.accept([a, a[:, ::2]])
     assert not update.accept([a.astype("e")])
+
+
+def test_tiles_of_attention_fit_into_the_shared_memory_of_every_gpu():
+    for size, channels in attention._TILES:
+        (queries, keys), (queries_back, keys_back) = attention._TILES[size, channels]
+        rows, rows_back = queries + keys, 2 * (queries_back + keys_back)
+        forward = rows * (channels + 1) + queries * (keys + 1)
+        backward = rows_back * (channels + 1) + 2 * queries_back * (keys_back + 1)
+        assert size * max(forward, backward) <= 48 * 1024, (size, channels)

@@ -23,7 +23,7 @@ _TILES = {
     (4, 32): ((64, 64), (32, 32)),
     (4, 64): ((64, 48), (32, 32)),
     (4, 128): ((32, 32), (16, 16)),
-    (8, 32): ((32, 32), (32, 32)),
+    (8, 32): ((32, 32), (16, 16)),
     (8, 64): ((32, 32), (16, 16)),
 }
 
@@ -32,6 +32,11 @@ def constants(size: int, channels: int, backward: bool) -> dict[str, int]:
     """What the kernels are compiled with."""
     queries, keys = _TILES[size, channels][backward]
     return {"CHANNELS": channels, "QUERIES": queries, "KEYS": keys}
+
+
+def unit(backward: bool) -> str:
+    """The files of the kernels."""
+    return "tiles+attend_backward" if backward else "tiles+attend"
 
 
 def _channels(q: Any, v: Any) -> int | None:
@@ -43,7 +48,7 @@ def _channels(q: Any, v: Any) -> int | None:
 def _launch(name: str, backward: bool, blocks: int, args: tuple[Any, ...], q: Any, v: Any) -> None:
     size, channels = np.dtype(accumulated(q.dtype)).itemsize, _channels(q, v)
     assert channels is not None  # as accepted
-    function = kernel("attention", name, q.dtype.name, **constants(size, channels, backward))
+    function = kernel(unit(backward), name, q.dtype.name, **constants(size, channels, backward))
     function((blocks, q.shape[0] * q.shape[1]), (_THREADS,), args)
 
 
