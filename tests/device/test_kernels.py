@@ -314,6 +314,25 @@ def test_norm_and_scale(dtype):
         np.testing.assert_array_equal(cp.asnumpy(a), b * np.dtype(dtype).type(0.3))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("most", [0.0, 1.0, 1e6])
+def test_clip(dtype, most):
+    (host,) = lists(1, dtype)
+    device = [cp.asarray(a) for a in host]
+    exact = sum(float((a.astype("d") ** 2).sum()) for a in host) ** 0.5
+    norm = update.clip(device, most)
+    assert norm.dtype == "float64" and float(norm) == pytest.approx(exact, rel=10 * float(np.finfo(dtype).eps))
+    factor = min(1.0, most / (exact + 1e-6))
+    for a, b in zip(device, host, strict=True):
+        np.testing.assert_allclose(cp.asnumpy(a), b * np.dtype(dtype).type(factor), rtol=10 * np.finfo(dtype).eps)
+
+
+def test_clip_passes_nan_on():
+    arrays = [cp.array([1.0, np.nan], "f"), cp.ones(3, "f")]
+    assert np.isnan(float(update.clip(arrays, 1.0)))
+    assert all(bool(cp.isnan(a).all()) for a in arrays)
+
+
 def test_updates_decline_other_arrays():
     a = cp.ones((4, 6), "f")
     assert update.accept([a], [a])

@@ -11,18 +11,20 @@ typedef long long Index;
 #define INFINITE A(1.0 / 0.0)
 
 struct Sum {
-    static __device__ A of(A x, A y) { return x + y; }
+    template <class X>
+    static __device__ X of(X x, X y) { return x + y; }
 };
 
 struct Largest {
-    static __device__ A of(A x, A y) { return x > y || x != x ? x : y; }  // NaN stays
+    template <class X>
+    static __device__ X of(X x, X y) { return x > y || x != x ? x : y; }  // NaN stays
 };
 
 // What all threads of the block have together, the same in each. The block is whole warps, at most 32.
-template <class Operation>
-__device__ A over_block(A x)
+template <class Operation, class X>
+__device__ X over_block(X x)
 {
-    __shared__ A parts[32];
+    __shared__ X parts[32];
     for (int distance = warpSize / 2; distance > 0; distance /= 2)
         x = Operation::of(x, FROM_LANE(x, distance));
     __syncthreads();  // before it, the parts of the last call may still be read

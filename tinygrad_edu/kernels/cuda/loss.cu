@@ -5,13 +5,19 @@ extern "C" __global__ void cross_entropy(const T* x, const Index* target, Index 
                                          A* total)
 {
     const T* row = x + Index(blockIdx.x) * classes;
-    A top = -INFINITE, sum = 0;
-    for (int j = threadIdx.x; j < classes; j += blockDim.x)
-        top = Largest::of(top, A(row[j]));
+    A top = -INFINITE, sum = 0;  // of e^(x - top): one reading, as rows of a large vocabulary do not stay in the cache
+    for (int j = threadIdx.x; j < classes; j += blockDim.x) {
+        A logit = A(row[j]);
+        if (logit > top) {
+            sum = sum * exp(top - logit) + 1;
+            top = logit;
+        } else if (logit != -INFINITE) {
+            sum += exp(logit - top);
+        }
+    }
+    A own = top;
     top = over_block<Largest>(top);
-    for (int j = threadIdx.x; j < classes; j += blockDim.x)
-        sum += exp(A(row[j]) - top);
-    sum = over_block<Sum>(sum);
+    sum = over_block<Sum>(own == -INFINITE ? sum : sum * exp(own - top));
     if (threadIdx.x == 0) {
         Index t = target[blockIdx.x];
         A chosen = t >= 0 && t < classes ? A(row[t]) : INFINITE - INFINITE;

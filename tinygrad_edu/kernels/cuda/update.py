@@ -15,7 +15,7 @@ import numpy as np
 from .source import kernel, number
 
 _THREADS = 256
-_BLOCK = 1 << 13  # elements
+_BLOCK = {4: 1 << 13, 1: 1 << 16}  # elements of a block, by the number of lists: each block of `clip` reads all sums
 _LISTED = {4: 110, 1: 330}  # by the number of lists: so many that the arguments stay below 4 KiB, which every GPU takes
 
 
@@ -30,7 +30,7 @@ def accept(*lists: Sequence[Any]) -> bool:
 
 def constants(lists: int) -> dict[str, int]:
     """What the kernels for so many lists are compiled with."""
-    return {"LISTS": lists, "LISTED": _LISTED[lists], "BLOCK": _BLOCK}
+    return {"LISTS": lists, "LISTED": _LISTED[lists], "BLOCK": _BLOCK[lists]}
 
 
 def _launch(file: str, name: str, *lists: Sequence[Any], numbers: Sequence[Any]) -> None:
@@ -50,11 +50,11 @@ def _tables(*lists: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         table = np.zeros((), kind)
         table["at"][:, : len(some)] = np.array([[a.data.ptr for a in arrays] for arrays in some], np.uint64).T
         table["size"][: len(some)] = [arrays[0].size for arrays in some]
-        yield sum(_blocks(arrays[0]) for arrays in some), table
+        yield sum(_blocks(arrays[0], len(lists)) for arrays in some), table
 
 
-def _blocks(a: Any) -> int:
-    return -(-a.size // _BLOCK)
+def _blocks(a: Any, lists: int) -> int:
+    return -(-a.size // _BLOCK[lists])
 
 
 def adam(
@@ -73,14 +73,26 @@ def adam(
         _launch("adam", "adam", *together, numbers=[number(value, p[0].dtype) for value in values])
 
 
-def square_sum(arrays: Sequence[Any]) -> float:
-    """The sum of the squares of all elements: in float64 over the blocks."""
-    sums = cp.empty(sum(map(_blocks, arrays)))
+def _square_sums(arrays: Sequence[Any]) -> Any:
+    """The sum of the squares of each block, in float64."""
+    sums = cp.empty(sum(_blocks(a, 1) for a in arrays))
     function, first = kernel("arrays+norm", "square_sums", arrays[0].dtype.name, **constants(1)), 0
     for blocks, table in _tables(arrays):
         function((blocks,), (_THREADS,), (table, np.int32(first), sums))
         first += blocks
-    return float(sums.sum())
+    return sums
+
+
+def square_sum(arrays: Sequence[Any]) -> float:
+    """The sum of the squares of all elements. The processor waits for it."""
+    return float(_square_sums(arrays).sum())
+
+
+def clip(arrays: Sequence[Any], most: float) -> Any:
+    """Scale all arrays in place so that their norm is at most this; its value before, 0-d in float64, on the device."""
+    sums, norm = _square_sums(arrays), cp.zeros(())
+    _launch("norm", "clip", arrays, numbers=[sums, np.int32(sums.size), np.float64(most), norm])
+    return norm
 
 
 def scale(arrays: Sequence[Any], factor: float) -> None:
