@@ -679,7 +679,7 @@ def test_complex_numbers_are_refused():
 
 def test_other_devices_are_refused():
     for make in (lambda: tg.zeros(2, device="cuda"), lambda: tg.ones(2).to("cuda:1"), lambda: tg.ones(2).cuda()):
-        with pytest.raises(RuntimeError, match="cuda.* is not available"):
+        with pytest.raises(RuntimeError, match="device .cuda.* needs "):
             make()
 
 

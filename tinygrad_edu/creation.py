@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import dtypes
+from .backend import dtypes, transfers
 from .backend.device import array_module, as_device
 from .functional.arguments import Number, cast, require_tensor, sizes
 from .tensor import Tensor, made
@@ -17,12 +17,17 @@ from .tensor import Tensor, made
 
 def _array_of(data: Any, dtype: Any, device: Any, copy: bool) -> Any:
     """The data as an array of the dtype PyTorch would infer."""
-    xp = array_module(as_device(device))
+    if isinstance(data, Tensor) and device is None:
+        device = data.device
+    place = as_device(device)
     if not isinstance(data, (Tensor, Sequence, np.ndarray, np.generic, bool, int, float, complex, type(None))):
         data = np.asarray(data)  # what else NumPy reads: array.array, memoryview, data frames
     wanted = dtypes.as_dtype(dtype) if dtype is not None else _inferred(data) or dtypes.get_default_dtype()
     try:
-        return (xp.array if copy else xp.asarray)(_without_tensors(data), dtype=wanted.dtype)
+        if isinstance(data, Tensor):
+            array = transfers.to_device(data._array, place)
+            return array.astype(wanted.dtype, copy=copy and array is data._array)
+        return transfers.to_device((np.array if copy else np.asarray)(_without_tensors(data), dtype=wanted.dtype), place)
     except OverflowError as error:
         raise ValueError(f"a number does not fit into {wanted}: {error}") from None
     except ValueError as error:
@@ -72,7 +77,7 @@ def _plain(data: Sequence[Any]) -> bool:
 def _without_tensors(data: Any) -> Any:
     """The data with the array of each tensor in the tensor's place."""
     if isinstance(data, Tensor):
-        return data._array
+        return transfers.to_host(data._array)
     if isinstance(data, Sequence) and not _plain(data):
         return [_without_tensors(d) for d in data]
     return data
@@ -95,8 +100,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """The data as a tensor, without a copy where none is needed; a tensor keeps its history."""
     if isinstance(data, Tensor):
-        as_device(device)
-        return data if dtype is None else cast(data, dtypes.as_dtype(dtype))
+        return data.to(device=device, dtype=dtype)
     return made(_array_of(data, dtype, device, copy=False))
 
 
@@ -159,23 +163,27 @@ def full(size: Any, fill_value: Number, *, dtype: Any = None, device: Any = None
 
 def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros in the shape and dtype of the input."""
-    return zeros(input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return zeros(input.shape, dtype=dtype or input.dtype, device=_like(input, device), requires_grad=requires_grad)
 
 
 def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones in the shape and dtype of the input."""
-    return ones(input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return ones(input.shape, dtype=dtype or input.dtype, device=_like(input, device), requires_grad=requires_grad)
 
 
 def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Memory in the shape and dtype of the input; see `empty`."""
-    return empty(input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return empty(input.shape, dtype=dtype or input.dtype, device=_like(input, device), requires_grad=requires_grad)
 
 
 def full_like(input: Tensor, fill_value: Number, *, dtype: Any = None, device: Any = None,
               requires_grad: bool = False) -> Tensor:  # fmt: skip
     """This number everywhere, in the shape and dtype of the input."""
-    return full(input.shape, fill_value, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return full(input.shape, fill_value, dtype=dtype or input.dtype, device=_like(input, device), requires_grad=requires_grad)
+
+
+def _like(input: Tensor, device: Any) -> Any:
+    return input.device if device is None else device
 
 
 def arange(start: Number | None = None, end: Number | None = None, step: Number = 1, *, dtype: Any = None,
@@ -245,13 +253,14 @@ def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int
 def _triangle(find: Any, name: str, row: int, col: int, offset: int, dtype: Any, device: Any) -> Tensor:
     if row < 0 or col < 0:
         raise RuntimeError(f"{name}: row and col must be non-negative, got {row} and {col}")
-    as_device(device)
-    return made(np.stack(find(row, offset, col)).astype(dtypes.as_dtype(dtype).dtype))
+    indices = np.stack(find(row, offset, col)).astype(dtypes.as_dtype(dtype).dtype)
+    return made(transfers.to_device(indices, as_device(device)))
 
 
 def scalar_tensor(s: Number, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A 0-d tensor of a number, in the default floating dtype unless one is given."""
-    return full((), s, dtype=dtypes.get_default_dtype() if dtype is None else dtype, requires_grad=requires_grad)
+    return full((), s, dtype=dtypes.get_default_dtype() if dtype is None else dtype, device=device,
+                requires_grad=requires_grad)  # fmt: skip
 
 
 def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:

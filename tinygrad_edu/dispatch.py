@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .autograd.engine import Node, owner
 from .autograd.modes import state, tell
-from .backend.device import IGNORED, array_module, errors, of_array
+from .backend import gpu
+from .backend.device import IGNORED, errors, is_array, module_of, of_array
+from .ops import transfer
 
 _twins: dict[str, dict[str, Any]] = {}  # op name -> device type -> fused twin
+_halves: dict[str, Any] = {}  # op name -> the twin for float16 on the CPU
 _smallest: dict[str, float] = {}  # op name -> the least number of elements that any of its twins takes
 _NEVER = float("inf")
 _use_twins = os.environ.get("TINYGRAD_EDU_KERNELS", "auto") != "reference"
@@ -28,6 +31,12 @@ def register_twin(op: Any, device: str, pair: Any) -> None:
     """
     _twins.setdefault(op.name, {})[device] = pair
     _smallest[op.name] = min([getattr(twin, "smallest", 0) for twin in _twins[op.name].values()])
+
+
+def register_half(op: Any, pair: Any) -> None:
+    """Let `pair` run in the place of `op` on float16 on the CPU; all else as for `register_twin`."""
+    _halves[op.name] = pair
+    _smallest[op.name] = min(_smallest.get(op.name, _NEVER), pair.smallest)
 
 
 def forget_twins() -> None:
@@ -58,7 +67,11 @@ def use_kernels(which: str) -> Iterator[None]:
 
 def select(op: Any, first: Any, arrays: list[Any], attrs: dict[str, Any]) -> Any:
     """The pair to run for this op on these arrays, of which `first` is a Tensor's."""
-    twin = _twins.get(op.name, {}).get(of_array(first).type) if _use_twins else None
+    if not _use_twins:
+        return op
+    device = of_array(first).type
+    half = device == "cpu" and first.dtype.char == "e"
+    twin = _halves.get(op.name) if half else _twins.get(op.name, {}).get(device)
     if twin is None or first.size < getattr(twin, "smallest", 0) or not twin.accepts(*arrays, **attrs):
         return op
     return twin
@@ -70,6 +83,8 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     The operation is recorded when recording is on and an input requires grad. Attributes are the op's settings, such
     as an axis; they are recorded too.
     """
+    if gpu.array_types and op is not transfer.ToDevice:
+        inputs = on_one_device(op, inputs)
     record = state.recording and op.differentiable
     arrays: list[Any] = []
     parents: list[Any] = []  # of each input, where its gradient goes; None if it takes none
@@ -89,7 +104,7 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
             parents.append(None)
     assert maker is not None, f"{op.name} needs at least one Tensor"
     first = maker._array
-    xp = array_module(of_array(first))
+    xp = module_of(first)
     pair = select(op, first, arrays, attrs) if first.size >= _smallest.get(op.name, _NEVER) else op
     observed = state.observers
     if observed:
@@ -103,8 +118,11 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
         raise
     finally:
         errors.reset(outside)
-    if not isinstance(y, xp.ndarray):  # reductions to a single number return NumPy scalars
-        y = xp.asarray(y)
+    if not isinstance(y, xp.ndarray):
+        if is_array(y):  # it has moved to another device
+            xp = module_of(y)
+        else:  # reductions to a single number return NumPy scalars
+            y = xp.asarray(y)
     if observed:
         tell("computed", op, pair, attrs, tuple(arrays), y)
     result = maker._result(y)
@@ -129,6 +147,33 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     if observed:
         tell("recorded", node, inputs, y)
     return result
+
+
+def on_one_device(op: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The inputs, with 0-d Tensors of the CPU taken to the device of the others. RuntimeError: others differ in device."""
+    devices = [of_array(getattr(x, "_array", x)) if is_array(getattr(x, "_array", x)) else None for x in inputs]
+    found = list(dict.fromkeys(d for d in devices if d is not None))
+    if len(found) < 2:
+        return inputs
+    large = list(dict.fromkeys(d for d, x in zip(devices, inputs, strict=True) if d is not None and x.ndim))
+    large = large or [d for d in found if d.type != "cpu"][:1]
+    moved = tuple(
+        apply(transfer.ToDevice, x, device=large[0])
+        if d is not None and d != large[0] and d.type == "cpu" and not x.ndim and hasattr(x, "_array") else x
+        for d, x in zip(devices, inputs, strict=True)
+    )  # fmt: skip
+    require_one_device(op.name, [x for x in moved if is_array(getattr(x, "_array", x))])
+    return moved
+
+
+def require_one_device(name: str, values: Sequence[Any]) -> None:
+    """RuntimeError, naming both devices, unless these Tensors or arrays are on one."""
+    found = sorted({str(of_array(getattr(x, "_array", x))) for x in values}, reverse=True)[:2][::-1]
+    if len(found) > 1:
+        raise RuntimeError(
+            f"Expected all tensors to be on the same device, but found at least two devices, {found[1]} and {found[0]}! "
+            f"({name}); move one of them with .to({found[1]!r})"
+        )
 
 
 def cannot_broadcast(name: str, shapes: list[tuple[int, ...]]) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .backend import dtypes
-from .backend.device import Device, as_device
+from .backend import dtypes, transfers
+from .backend.device import Device, array_module, as_device
 from .backend.random import Stream
 from .functional.arguments import cast, require_tensor, sizes
 from .tensor import Tensor, made
@@ -49,7 +49,7 @@ class Generator:
             raise TypeError(f"set_state: expected the uint8 tensor that get_state gives, got {new_state!r}")
         if new_state.numel() != 48:
             raise ValueError(f"set_state: a state has 48 bytes, this tensor has {new_state.numel()}")
-        raw = new_state._array.tobytes()
+        raw = transfers.to_host(new_state._array).tobytes()
         self.stream.restore(int.from_bytes(raw[:16], "little"), int.from_bytes(raw[16:], "little"))
         return self
 
@@ -105,8 +105,8 @@ def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, devi
     the numbers, by default the one that `manual_seed` seeds. dtype: float32 unless set otherwise
     (`set_default_dtype`). NotImplementedError: an integer dtype.
     """
-    as_device(device)
-    return made(stream_of(generator).uniform(sizes(size), _floating(dtype, "rand")), requires_grad)
+    xp = array_module(as_device(device))
+    return made(stream_of(generator).uniform(sizes(size), _floating(dtype, "rand"), xp), requires_grad)
 
 
 def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
@@ -115,8 +115,8 @@ def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, dev
 
     size, generator, dtype and errors as of `rand`: `randn(B, T, C)` or `randn((B, T, C))`.
     """
-    as_device(device)
-    return made(stream_of(generator).normal(sizes(size), _floating(dtype, "randn")), requires_grad)
+    xp = array_module(as_device(device))
+    return made(stream_of(generator).normal(sizes(size), _floating(dtype, "randn"), xp), requires_grad)
 
 
 def randint(low: int = 0, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: Any = None,
@@ -132,8 +132,8 @@ def randint(low: int = 0, high: Any = None, size: Any = None, *, generator: Gene
         raise TypeError("randint(): missing the size, such as (3,)")
     if high <= low:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
-    as_device(device)
-    drawn = made(stream_of(generator).integers(int(low), int(high), sizes((size,))))
+    xp = array_module(as_device(device))
+    drawn = made(stream_of(generator).integers(int(low), int(high), sizes((size,)), xp))
     return drawn if dtype is None else cast(drawn, dtypes.as_dtype(dtype))
 
 
@@ -141,28 +141,31 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, d
     """The integers 0 .. n-1 (int64, or dtype) in a random order, shape (n,). RuntimeError: n is negative."""
     if n < 0:
         raise RuntimeError(f"randperm: n must be non-negative, got {n}")
-    as_device(device)
-    drawn = made(stream_of(generator).permutation(n))
+    xp = array_module(as_device(device))
+    drawn = made(stream_of(generator).permutation(n, xp))
     return drawn if dtype is None else cast(drawn, dtypes.as_dtype(dtype))
 
 
-def rand_like(input: Tensor, *, dtype: Any = None, generator: Generator | None = None,
+def rand_like(input: Tensor, *, dtype: Any = None, device: Any = None, generator: Generator | None = None,
               requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Numbers uniform on [0, 1), in the shape (and dtype) of the input."""
-    return rand(input.shape, dtype=dtype or input.dtype, generator=generator, requires_grad=requires_grad)
+    place = input.device if device is None else device
+    return rand(input.shape, dtype=dtype or input.dtype, device=place, generator=generator, requires_grad=requires_grad)
 
 
-def randn_like(input: Tensor, *, dtype: Any = None, generator: Generator | None = None,
+def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, generator: Generator | None = None,
                requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Standard normal, in the shape (and dtype) of the input."""
-    return randn(input.shape, dtype=dtype or input.dtype, generator=generator, requires_grad=requires_grad)
+    place = input.device if device is None else device
+    return randn(input.shape, dtype=dtype or input.dtype, device=place, generator=generator, requires_grad=requires_grad)
 
 
 def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any = None,
                  generator: Generator | None = None) -> Tensor:  # fmt: skip
     """Integers uniform on [low, high), in the shape and dtype of the input."""
     low, high = (0, low) if high is None else (low, high)
-    return cast(randint(low, high, input.shape, generator=generator), dtypes.as_dtype(dtype or input.dtype))
+    drawn = randint(low, high, input.shape, generator=generator, device=input.device)
+    return cast(drawn, dtypes.as_dtype(dtype or input.dtype))
 
 
 def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None) -> Tensor:
@@ -172,7 +175,8 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator 
             raise TypeError("normal: give size= when mean and std are both numbers")
         shape = np.broadcast_shapes(*(tuple(x.shape) for x in (mean, std) if isinstance(x, Tensor)))
         size = shape
-    return randn(size, generator=generator) * std + mean
+    place = next((x.device for x in (mean, std) if isinstance(x, Tensor) and x.ndim), None)
+    return randn(size, generator=generator, device=place) * std + mean
 
 
 def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
@@ -181,7 +185,7 @@ def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     p = input._array
     if p.size and not bool(((p >= 0) & (p <= 1)).all()):
         raise RuntimeError(f"bernoulli expects probabilities in [0, 1], got values from {p.min()} to {p.max()}")
-    u = stream_of(generator).uniform(p.shape, p.dtype)
+    u = stream_of(generator).uniform(p.shape, p.dtype, input._xp)
     return made((u < p).astype(p.dtype))
 
 
@@ -198,7 +202,8 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
         raise RuntimeError(
             f"multinomial expects floating weights of shape (C,) or (N, C), got {input.dtype} {tuple(input.shape)}"
         )
-    weights = np.atleast_2d(input._array).astype(np.float64)
+    # Drawn on the CPU, also for a GPU: then the same seed draws the same indices on both.
+    weights = np.atleast_2d(transfers.to_host(input._array)).astype(np.float64)
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
     if num_samples <= 0:
@@ -224,4 +229,5 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
         keys = np.full(weights.shape, np.inf)
         np.divide(-np.log1p(-u), weights, out=keys, where=weights > 0)
         drawn = np.argsort(keys, axis=1, kind="stable")[:, :num_samples]
-    return made(drawn.reshape((*input.shape[:-1], num_samples)).astype(np.int64, copy=False))
+    drawn = drawn.reshape((*input.shape[:-1], num_samples)).astype(np.int64, copy=False)
+    return made(transfers.to_device(drawn, input.device))

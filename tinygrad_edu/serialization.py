@@ -23,7 +23,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .backend.device import as_device
+from .backend import transfers
+from .backend.device import CPU, address, as_device
 from .tensor import Tensor, made
 
 STRUCTURE = "tinygrad_edu.structure"  # the metadata entry that holds the JSON
@@ -61,12 +62,12 @@ def save(obj: Any, f: str | os.PathLike[str] | BinaryIO) -> None:
 def load(f: str | os.PathLike[str] | BinaryIO, map_location: Any = None, *, weights_only: bool = True) -> Any:
     """Read what `save` wrote, or any safetensors file (as a dict of tensors). The tensors own their memory.
 
-    map_location: the device to load to. weights_only is accepted from PyTorch programs; no code is ever loaded.
+    map_location: the device to load to, by default the CPU. weights_only is accepted from PyTorch programs; no code is ever loaded.
     bfloat16 becomes float32, which holds all its values.
 
     FileNotFoundError: no such file. ValueError: a pickle, or a file that is truncated, damaged or of another kind.
     """
-    as_device(map_location)
+    device = CPU if map_location is None else as_device(map_location)
     if isinstance(f, (str, os.PathLike)):
         name = str(f)
         _validate(Path(f), name)
@@ -81,7 +82,7 @@ def load(f: str | os.PathLike[str] | BinaryIO, map_location: Any = None, *, weig
             )
         _validate(data, name)
         arrays, metadata = _read(io.BytesIO(data), name)
-    tensors = {label: made(array) for label, array in arrays.items()}
+    tensors = {label: made(transfers.to_device(array, device)) for label, array in arrays.items()}
     return _unpack(metadata[STRUCTURE], tensors, name) if STRUCTURE in metadata else tensors
 
 
@@ -118,7 +119,7 @@ def _pack(obj: Any) -> tuple[dict[str, Any], Any]:
 
     def tensor(x: Tensor, path: tuple[Any, ...]) -> Any:
         array = x._array
-        memory = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str)
+        memory = (address(array), array.shape, array.strides, array.dtype.str)
         if memory not in named:
             plain = ".".join(map(str, path)) or "tensor"
             plain = name = plain.encode("utf-8", "backslashreplace").decode("utf-8")  # lone surrogates are no UTF-8
@@ -240,7 +241,7 @@ def _write(file: BinaryIO, arrays: dict[str, Any], metadata: dict[str, str]) -> 
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
     for name in order:
-        array = np.asarray(arrays[name], dtype=arrays[name].dtype.newbyteorder("<"), order="C")
+        array = np.asarray(transfers.to_host(arrays[name]), dtype=arrays[name].dtype.newbyteorder("<"), order="C")
         file.write(array.reshape(-1).view(np.uint8).data)
 
 

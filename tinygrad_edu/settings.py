@@ -9,6 +9,7 @@ from typing import Any
 
 from . import kernels
 from .backend.device import Device, as_device
+from .backend.device import set_default_device as set_default_device
 from .tensor import PRINTING
 
 _threads: int | None = None  # as set by set_num_threads
@@ -75,13 +76,8 @@ def are_deterministic_algorithms_enabled() -> bool:
     return _deterministic
 
 
-def set_default_device(device: Any) -> None:
-    """Accept the CPU, where tensors are made in any case. RuntimeError: another device."""
-    as_device(device)
-
-
 def get_default_device() -> Device:
-    """The device on which tensors are made: the CPU."""
+    """The device on which tensors are made where none is named."""
     return as_device(None)
 
 

@@ -18,8 +18,9 @@ from . import absent
 from .autograd.engine import Leaf, Node, Version, owner
 from .autograd.grad import backward
 from .autograd.modes import enable_grad, no_grad, state
-from .backend import dtypes
-from .backend.device import Device, address, array_module, as_device, of_array, quiet
+from .backend import dtypes, gpu, transfers
+from .backend.device import Device, address, array_module, as_device, module_of, of_array, quiet
+from .dispatch import apply, require_one_device
 from .functional import (
     activation,
     arguments,
@@ -36,6 +37,7 @@ from .functional import (
 )
 from .functional import shape as shapes
 from .mirror import Mirror
+from .ops.transfer import ToDevice
 
 Scalar = bool | int | float
 # How numbers are printed; see settings.set_printoptions.
@@ -141,12 +143,13 @@ class Tensor:
 
     def __init__(self, *data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> None:
         chosen = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
-        xp = array_module(as_device(device))
+        place = as_device(device)
+        xp = array_module(place)
         if all(type(n) is int for n in data) and data:
             self._array = xp.zeros(data, chosen.dtype)
         elif len(data) == 1:
-            source = data[0]._array if isinstance(data[0], Tensor) else data[0]
-            self._array = xp.array(source, dtype=chosen.dtype)
+            source = transfers.to_host(data[0]._array) if isinstance(data[0], Tensor) else data[0]
+            self._array = transfers.to_device(np.array(source, dtype=chosen.dtype), place)
         elif not data:
             self._array = xp.zeros(0, chosen.dtype)
         else:
@@ -184,8 +187,11 @@ class Tensor:
     def data(self, value: Tensor) -> None:
         if not isinstance(value, Tensor):
             raise TypeError(f"data: expected a Tensor, got {type(value).__name__}")
-        if value._array.shape != self._array.shape or value._array.dtype != self._array.dtype:
-            self._leaf = None  # graphs recorded from now on know the new shape and dtype
+        if (
+            value._array.shape != self._array.shape or value._array.dtype != self._array.dtype
+            or type(value._array) is not type(self._array)
+        ):  # fmt: skip
+            self._leaf = None  # graphs recorded from now on know the new shape, dtype and device
         self._array = value._array
 
     def __copy__(self) -> Tensor:
@@ -221,7 +227,7 @@ class Tensor:
 
     @property
     def _xp(self) -> Any:
-        return array_module(of_array(self._array))
+        return module_of(self._array)
 
     @property
     def _mirror(self) -> Mirror:
@@ -289,10 +295,11 @@ class Tensor:
 
     def get_device(self) -> int:
         """The index of the GPU, -1 on the CPU."""
-        return -1
+        index = self.device.index
+        return -1 if index is None else index
 
     def pin_memory(self) -> Tensor:
-        """This tensor: without a GPU there is nothing to pin it for."""
+        """This tensor: copies to a GPU read it where it is."""
         return self
 
     @property
@@ -309,11 +316,11 @@ class Tensor:
         """The one number in this tensor, as a Python number. RuntimeError: not exactly one element."""
         if self._array.size != 1:
             raise RuntimeError(f"a Tensor with {self._array.size} elements cannot be converted to Scalar")
-        return self._array.item()
+        return transfers.to_host(self._array).item()
 
     def tolist(self) -> Any:
         """The numbers as nested Python lists; a plain number for a 0-d tensor."""
-        return self._array.tolist()
+        return transfers.to_host(self._array).tolist()
 
     def numpy(self, *, force: bool = False) -> Any:
         """The same memory as a NumPy array. force=True detaches first."""
@@ -322,14 +329,21 @@ class Tensor:
                 "can't call numpy() on a Tensor that requires grad, since gradients would not flow through the array; "
                 "use tensor.detach().numpy()"
             )
-        return self._array
+        if self.is_cuda and not force:
+            raise TypeError(
+                f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host "
+                "memory first."
+            )
+        return transfers.to_host(self._array)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         array = self.numpy()
         return np.array(array, dtype=dtype, copy=copy)
 
     def __dlpack__(self, **kwargs: Any) -> Any:
-        return self.numpy().__dlpack__(**kwargs)
+        if self.requires_grad:
+            raise RuntimeError("can't export a Tensor that requires grad; use tensor.detach()")
+        return self._array.__dlpack__(**kwargs)
 
     def __dlpack_device__(self) -> Any:
         return self._array.__dlpack_device__()
@@ -339,7 +353,7 @@ class Tensor:
             raise RuntimeError(
                 f"Boolean value of Tensor with {self._array.size} values is ambiguous; use .any() or .all()"
             )
-        return bool(self._array.item())
+        return bool(transfers.to_host(self._array).item())
 
     def __int__(self) -> int:
         return int(self._only_number())
@@ -350,19 +364,19 @@ class Tensor:
     def _only_number(self) -> Scalar:
         if self._array.size != 1:
             raise ValueError(f"only one element tensors can be converted to Python scalars, this has {self.numel()}")
-        return self._array.item()
+        return transfers.to_host(self._array).item()
 
     def __index__(self) -> int:
         if self._array.dtype.kind == "f" or self._array.size != 1:
             raise TypeError("only integer tensors of a single element can be converted to an index")
-        return int(self._array.item())
+        return int(transfers.to_host(self._array).item())
 
     def __repr__(self) -> str:
         return self._text("tensor")
 
     def _text(self, name: str) -> str:
         """The numbers (the corners of a large tensor) and what else a reader needs to know."""
-        array, how = self._array, PRINTING
+        array, how = transfers.to_host(self._array), PRINTING
         scientific: Any = {"float_kind": lambda x: f"{x:.{how['precision']}e}"} if how["sci_mode"] else None
         numbers = np.array2string(
             array, separator=", ", prefix=f"{name}(", precision=how["precision"], threshold=how["threshold"],
@@ -372,6 +386,8 @@ class Tensor:
         notes = []
         if array.size == 0 or array.size > how["threshold"]:
             notes.append(f"shape={tuple(array.shape)}")
+        if self.is_cuda:
+            notes.append(f"device='{self.device}'")
         if self.dtype not in (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_):
             notes.append(f"dtype={self.dtype}")
         if self._node is not None:
@@ -404,13 +420,17 @@ class Tensor:
         for arg in args:
             if isinstance(arg, Tensor):
                 dtype, device = arg.dtype, arg.device
-            elif isinstance(arg, (str, Device)):
+            elif isinstance(arg, (str, Device)) or type(arg) is int:
                 device = arg
             elif not isinstance(arg, bool):
                 dtype = arg
-        as_device(self.device if device is None else device)
         wanted = self.dtype if dtype is None else dtypes.as_dtype(dtype)
-        moved = arguments.cast(self, wanted)
+        here = self.device
+        place = here if device is None else as_device(device)
+        # Less is copied if what makes the numbers shorter comes first.
+        moved = arguments.cast(self, wanted) if wanted.itemsize < self.itemsize else self
+        moved = moved if place == here else apply(ToDevice, moved, device=place)
+        moved = arguments.cast(moved, wanted)
         return elementwise.clone(self) if copy and moved is self else moved
 
     def cpu(self) -> Tensor:
@@ -455,23 +475,29 @@ class Tensor:
 
     # ---- new tensors like this one ---------------------------------------------------------------------------------
 
-    def new_tensor(self, data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
         """A tensor of this data, in this tensor's dtype."""
-        return made(self._xp.array(data, dtype=self._dtype_or(dtype)), requires_grad)
+        array = np.array(transfers.to_host(getattr(data, "_array", data)), dtype=self._dtype_or(dtype))
+        return made(transfers.to_device(array, self._device_or(device)), requires_grad)
 
-    def new_zeros(self, *size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    def new_zeros(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
         """Zeros of this shape, in this tensor's dtype."""
-        return made(self._xp.zeros(arguments.sizes(size), self._dtype_or(dtype)), requires_grad)
+        return made(array_module(self._device_or(device)).zeros(arguments.sizes(size), self._dtype_or(dtype)), requires_grad)
 
-    def new_ones(self, *size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    def new_ones(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
         """Ones of this shape, in this tensor's dtype."""
-        return made(self._xp.ones(arguments.sizes(size), self._dtype_or(dtype)), requires_grad)
+        return made(array_module(self._device_or(device)).ones(arguments.sizes(size), self._dtype_or(dtype)), requires_grad)
 
-    def new_full(self, size: Any, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    def new_full(self, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
+                 requires_grad: bool = False) -> Tensor:  # fmt: skip
         """This number everywhere, in this tensor's dtype."""
-        return made(self._xp.full(arguments.sizes((size,)), fill_value, self._dtype_or(dtype)), requires_grad)
+        xp = array_module(self._device_or(device))
+        return made(xp.full(arguments.sizes((size,)), fill_value, self._dtype_or(dtype)), requires_grad)
 
     new_empty = new_zeros
+
+    def _device_or(self, device: Any) -> Device:
+        return self.device if device is None else as_device(device)
 
     def _dtype_or(self, dtype: Any) -> Any:
         return self._array.dtype if dtype is None else dtypes.as_dtype(dtype).dtype
@@ -523,6 +549,7 @@ class Tensor:
                     f"assigned grad has shape {tuple(value.shape)} and dtype {value.dtype}, but the tensor has shape "
                     f"{tuple(self.shape)} and dtype {self.dtype}"
                 )
+            require_one_device("grad", (self, value))
         self._grad = value
 
     def _accumulate_grad(self, g: Any, owned: bool) -> None:
@@ -622,7 +649,12 @@ class Tensor:
         return self._memory.count
 
     def _check_may_change(self, name: str) -> None:
-        if not getattr(self._array.flags, "writeable", True):
+        array = self._array
+        # CuPy does not know that an expanded array must not be written to.
+        expanded = type(array) in gpu.array_types and any(
+            n > 1 and not s for n, s in zip(array.shape, array.strides, strict=True)
+        )
+        if expanded or not getattr(array.flags, "writeable", True):
             raise RuntimeError(
                 f"{name}: this memory cannot be written to: it is read-only, or was expanded, so that several elements "
                 "share a place; change a clone()"
@@ -644,7 +676,8 @@ class Tensor:
         if not hasattr(x, "dtype"):
             return True
         sizes = zip(reversed(x.shape), reversed(self._array.shape), strict=False)
-        return x.dtype == self._array.dtype and x.ndim <= self.ndim and all(n in (1, m) for n, m in sizes)
+        alike = type(x) is type(self._array) and x.dtype == self._array.dtype
+        return alike and x.ndim <= self.ndim and all(n in (1, m) for n, m in sizes)
 
     def _rewrite(self, name: str, function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Write function(self, ...) into this tensor."""
@@ -663,6 +696,7 @@ class Tensor:
         if value.dtype.category > self.dtype.category:
             raise RuntimeError(f"result type {value.dtype} can't be cast to the desired output type {self.dtype}")
         value = arguments.cast(value, self.dtype)
+        require_one_device("in-place change", (self, value))
         self._array[...] = value._array
         return self._changed(value._node)
 
@@ -685,7 +719,7 @@ class Tensor:
         value = arguments.operand(self, source)
         if not isinstance(value, Tensor):
             return self.fill_(value)
-        return self._take(arguments.cast(value, self.dtype).expand(self.shape).clone())
+        return self._take(value.to(self.device, self.dtype).expand(self.shape).clone())
 
     def fill_(self, value: Any) -> Tensor:
         """Set every element to `value`."""
@@ -705,14 +739,14 @@ class Tensor:
         """Fill with normal random numbers."""
         if std < 0:
             raise RuntimeError(f"normal_: expects std >= 0.0, but found std {std}")
-        return self._fill_random("normal_", lambda stream, a: mean + std * stream.normal(a.shape, a.dtype), generator)
+        return self._fill_random("normal_", lambda stream, a: mean + std * stream.normal(a.shape, a.dtype, self._xp), generator)
 
     def uniform_(self, from_: float = 0.0, to: float = 1.0, *, generator: Any = None) -> Tensor:
         """Fill with random numbers uniform on [from_, to)."""
         if from_ > to:
             raise RuntimeError(f"uniform_: expects to return a [from, to) range, but found from={from_} > to={to}")
         return self._fill_random(
-            "uniform_", lambda stream, a: from_ + (to - from_) * stream.uniform(a.shape, a.dtype), generator
+            "uniform_", lambda stream, a: from_ + (to - from_) * stream.uniform(a.shape, a.dtype, self._xp), generator
         )
 
     def bernoulli_(self, p: float = 0.5, *, generator: Any = None) -> Tensor:
@@ -720,7 +754,7 @@ class Tensor:
         if not 0 <= p <= 1:
             raise RuntimeError(f"bernoulli_: expects p to be in [0, 1], but got p={p}")
         return self._fill_random(
-            "bernoulli_", lambda stream, a: stream.uniform(a.shape, np.float32) < p, generator, floating=False
+            "bernoulli_", lambda stream, a: stream.uniform(a.shape, np.float32, self._xp) < p, generator, floating=False
         )
 
     def random_(self, from_: int = 0, to: int | None = None, *, generator: Any = None) -> Tensor:
@@ -728,14 +762,15 @@ class Tensor:
         low, high = (0, from_) if to is None else (from_, to)
         if low >= high:
             raise RuntimeError(f"random_: expects 'from' to be less than 'to', but got from={low} >= to={high}")
-        return self._fill_random("random_", lambda stream, a: stream.integers(low, high, a.shape), generator, False)
+        return self._fill_random("random_", lambda stream, a: stream.integers(low, high, a.shape, self._xp), generator, False)
 
     def exponential_(self, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
         """Fill with numbers of the exponential distribution with rate lambd."""
         if lambd <= 0:
             raise RuntimeError(f"exponential_: expects lambd > 0.0, but found lambd={lambd}")
+        xp = self._xp
         return self._fill_random(
-            "exponential_", lambda stream, a: -np.log1p(-stream.uniform(a.shape, np.float64)) / lambd, generator
+            "exponential_", lambda stream, a: -xp.log1p(-stream.uniform(a.shape, np.float64, xp)) / lambd, generator
         )
 
     def _fill_random(self, name: str, draw: Callable[[Any, Any], Any], generator: Any, floating: bool = True) -> Tensor:
@@ -810,7 +845,7 @@ class Tensor:
     def __contains__(self, element: Any) -> Any:
         """Whether any element equals `element`, a number or a tensor that is broadcast."""
         value = arguments.operand(self, element)
-        return (self._array == getattr(value, "_array", value)).any().item()
+        return bool((self == value).any())
 
     @property
     def T(self) -> Tensor:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..backend.device import address
+
 
 def owner(array: Any) -> Any:
     """The array that owns the memory of this one, or stands nearest to what does (a file, a buffer)."""
@@ -35,7 +37,7 @@ def joined(a: Any, b: Any, xp: Any) -> Any:
     axis, x, y = first.axis, first.values, second.values
     if first.stop != second.start or owner(x) is not owner(y):
         return None
-    stride, rest = divmod(_address(y) - _address(x), x.shape[axis])
+    stride, rest = divmod(address(y) - address(x), x.shape[axis])
     strides = _with(x.strides, axis, stride)
     for z in x, y:
         if rest or strides != (_with(z.strides, axis, stride) if z.shape[axis] == 1 else z.strides):
@@ -51,7 +53,7 @@ def _range(part: Any) -> _Range | None:
     place: tuple[Any, ...] = getattr(part, "place", ())
     place = place[:-1] if place[-1:] == (Ellipsis,) else place
     axis = len(place) - 1
-    if axis < 0 or any(entry != slice(None) for entry in place[:-1]) or not hasattr(part.values, "__array_interface__"):
+    if axis < 0 or any(entry != slice(None) for entry in place[:-1]) or not hasattr(part.values, "strides"):
         return None
     last, values = place[-1], part.values
     if isinstance(last, int):
@@ -67,5 +69,3 @@ def _with(sizes: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
     return (*sizes[:axis], size, *sizes[axis + 1 :])
 
 
-def _address(array: Any) -> int:
-    return array.__array_interface__["data"][0]

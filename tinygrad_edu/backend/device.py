@@ -1,4 +1,7 @@
-"""Devices: where an array lives and which array module computes on it."""
+"""Devices: where an array lives, which array module computes on it, and how values get from one to another.
+
+CuPy is imported when a GPU is first asked for, not before. Until then every array is NumPy's.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,32 @@ from typing import Any
 
 import numpy as np
 
+from . import gpu
+
+
+class _Default(threading.local):
+    device: Any = None  # where tensors are made if no device is named; None: the CPU
+
+
+_default = _Default()
+
 
 class Device:
-    """A place to compute: `Device("cpu")` or `Device("cuda", 0)`. Equal to another of the same type and index."""
+    """A place to compute: `Device("cpu")` or `Device("cuda", 0)`. Equal to another of the same type and index.
 
-    __slots__ = ("type", "index")
+    `Device(1)` is `Device("cuda", 1)`. In a `with` statement it is where tensors are made unless a device is named.
+    """
 
-    def __init__(self, type: str | Device, index: int | None = None) -> None:
+    __slots__ = ("type", "index", "_outside")
+
+    def __init__(self, type: str | int | Device, index: int | None = None) -> None:
         self.type: str
         self.index: int | None
         if isinstance(type, Device):
             self.type, self.index = type.type, type.index
             return
+        if isinstance(type, int) and not isinstance(type, bool):
+            type, index = "cuda", type
         if isinstance(type, str) and ":" in type:
             type, _, number = type.partition(":")
             if index is not None or not number.isdigit():
@@ -42,31 +59,59 @@ class Device:
     def __hash__(self) -> int:
         return hash((self.type, self.index))
 
+    def __enter__(self) -> Device:
+        as_device(self)
+        self._outside = [*getattr(self, "_outside", ()), _default.device]
+        _default.device = self
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _default.device = self._outside.pop()
+
 
 CPU = Device("cpu")
 
 
+def set_default_device(device: Any) -> None:
+    """Make tensors on this device where none is named, in this thread; None: on the CPU. RuntimeError: it cannot be used."""
+    _default.device = None if device is None else as_device(device)
+
+
 def as_device(device: Any) -> Device:
-    """The device named, checked to be usable here. RuntimeError: it is not."""
-    chosen = CPU if device is None else Device(device)
-    if chosen.type != "cpu":
-        raise RuntimeError(f"device {str(chosen)!r} is not available in this version; use device='cpu'")
-    return CPU
+    """The device named (None: the default one), checked to be usable here. RuntimeError: it is not."""
+    if device is None:
+        device = _default.device
+        if device is None:
+            return CPU
+    chosen = device if isinstance(device, Device) else Device(device)
+    return CPU if chosen.type == "cpu" else Device("cuda", gpu.checked_index(chosen.index))
 
 
 def of_array(array: Any) -> Device:
     """The device that an array lives on."""
-    return CPU
+    if type(array) is np.ndarray or type(array) not in gpu.array_types:
+        return CPU
+    return Device("cuda", array.device.id)
 
 
 def array_module(device: Device) -> ModuleType:
     """The module with NumPy's interface that computes on this device (the `xp` of every op)."""
-    return np
+    return np if device is CPU or device.type == "cpu" else gpu.use(device.index)
+
+
+def module_of(array: Any) -> Any:
+    """The array module of the device that an array lives on."""
+    return np if type(array) is np.ndarray else array_module(of_array(array))
+
+
+def is_array(x: Any) -> bool:
+    """Whether x is an array of some device; a NumPy scalar is none."""
+    return isinstance(x, np.ndarray) or type(x) in gpu.array_types
 
 
 def address(array: Any) -> int:
     """Where in memory the first element of an array is."""
-    return array.__array_interface__["data"][0]
+    return array.data.ptr if type(array) in gpu.array_types else array.__array_interface__["data"][0]
 
 
 def _error_state() -> tuple[contextvars.ContextVar[Any], Any]:

@@ -3,6 +3,7 @@
 NumPy promises stable streams only for the raw bits of its bit generators, not for `random()` or
 `standard_normal()`. So the bits come from NumPy's Philox, whose state is just (key, counter), and the few lines
 that turn bits into numbers are here. Philox is counter-based: any device can compute any part of the stream.
+Numbers are made on the device of the array module `xp`, the same on each but for the rounding of its logarithm.
 
 Source of the bits: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox-4x64-10).
 """
@@ -14,6 +15,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from . import philox
 
 Shape = Sequence[int]
 _BLOCK = 4  # 64-bit words that Philox makes per counter step
@@ -47,46 +50,60 @@ class Stream:
         self._bits.advance(blocks)
         return state["key"], state["counter"]
 
-    def words(self, n: int) -> Any:
+    def words(self, n: int, xp: Any = np) -> Any:
         """n random 64-bit words. Whole blocks are drawn, so that the position is just the counter."""
+        if xp is not np:
+            return philox.words(xp, *self.drawn(-(-n // _BLOCK)), n)
         return self._bits.random_raw(-(-n // _BLOCK) * _BLOCK)[:n]
 
-    def halves(self, n: int) -> Any:
+    def halves(self, n: int, xp: Any = np) -> Any:
         """n random 32-bit words: the halves of 64-bit words, the lower one first."""
-        return self.words(-(-n // 2)).astype("<u8", copy=False).view("<u4")[:n]
+        return self.words(-(-n // 2), xp).astype("<u8", copy=False).view("<u4")[:n]
 
-    def uniform(self, shape: Shape, dtype: Any) -> Any:
+    def uniform(self, shape: Shape, dtype: Any, xp: Any = np) -> Any:
         """Uniform on [0, 1): 53 random bits for float64, 24 for float32, 11 for float16. One draw per element."""
         n, dtype = math.prod(shape), np.dtype(dtype)
         if dtype == np.float64:
-            u = (self.words(n) >> np.uint64(11)) * 2.0**-53
+            u = (self.words(n, xp) >> np.uint64(11)) * 2.0**-53
         else:
-            halves = self.halves(n)
+            halves = self.halves(n, xp)
             digits = np.finfo(dtype).nmant + 1
             u = (halves >> np.uint32(32 - digits)).astype(dtype) * dtype.type(2.0**-digits)
         return u.reshape(shape)
 
-    def normal(self, shape: Shape, dtype: Any) -> Any:
+    def normal(self, shape: Shape, dtype: Any, xp: Any = np) -> Any:
         """Standard normal by the Box-Muller transform, computed in float64 and rounded once."""
-        z = np.empty(math.prod(shape), dtype)
-        for start in range(0, z.size, _CHUNK):
-            part = z[start : start + _CHUNK]
-            u = self.uniform((2, -(-part.size // 2)), np.float64)
-            radius = np.sqrt(-2.0 * np.log1p(-u[0]))  # 1 - u is in (0, 1], so the logarithm is finite
-            # Cosine and sine of an angle are 2 / (1 + t^2) - 1 and 2 t / (1 + t^2), with t the tangent of its half.
-            t = np.tan(np.pi * u[1])
-            scaled = 2.0 * radius / (1.0 + t * t)
-            part[0::2] = scaled - radius
-            part[1::2] = (scaled * t)[: part.size // 2]
-        return z.reshape(shape)
+        n = math.prod(shape)
+        if xp is np:
+            z = np.empty(n, dtype)
+            for start in range(0, n, _CHUNK):
+                part = z[start : start + _CHUNK]
+                part[...] = self._normals(1, part.size, np)[0]
+            return z.reshape(shape)
+        # The same chunks, all whole ones at once.
+        whole = n // _CHUNK
+        chunks = [self._normals(whole, _CHUNK, xp).reshape(-1)] if whole else []
+        if rest := n % _CHUNK:
+            chunks.append(self._normals(1, rest, xp)[0])
+        z = xp.concatenate(chunks) if chunks else xp.empty(0)
+        return z.astype(dtype).reshape(shape)
 
-    def integers(self, low: int, high: int, shape: Shape) -> Any:
+    def _normals(self, chunks: int, n: int, xp: Any) -> Any:
+        """Chunks of n normal numbers (chunks, n), as float64."""
+        u = self.uniform((chunks, 2, -(-n // 2)), np.float64, xp)
+        radius = xp.sqrt(-2.0 * xp.log1p(-u[:, 0]))  # 1 - u is in (0, 1], so the logarithm is finite
+        # Cosine and sine of an angle are 2 / (1 + t^2) - 1 and 2 t / (1 + t^2), with t the tangent of its half.
+        t = xp.tan(np.pi * u[:, 1])
+        scaled = 2.0 * radius / (1.0 + t * t)
+        return xp.stack((scaled - radius, scaled * t), axis=-1).reshape(chunks, -1)[:, :n]
+
+    def integers(self, low: int, high: int, shape: Shape, xp: Any = np) -> Any:
         """Integers uniform on [low, high), as int64, by multiplication of 32 or 64 random bits with the range.
 
         The bias is below (high - low) / 2**64, unmeasurable for any range used here.
         """
         n, span = math.prod(shape), high - low
-        words = self.words(n)
+        words = self.words(n, xp)
         if span <= 2**32:
             mid = (words & np.uint64(0xFFFFFFFF)) * np.uint64(span) >> np.uint64(32)
             top = (words >> np.uint64(32)) * np.uint64(span)
@@ -95,6 +112,6 @@ class Stream:
             scaled = words % np.uint64(span)
         return (scaled.astype(np.int64) + low).reshape(shape)
 
-    def permutation(self, n: int) -> Any:
+    def permutation(self, n: int, xp: Any = np) -> Any:
         """A random order of 0 .. n-1 (int64): the order that sorts n random words."""
-        return np.argsort(self.words(n), kind="stable").astype(np.int64, copy=False)
+        return xp.argsort(self.words(n, xp), kind="stable").astype(np.int64, copy=False)

@@ -12,6 +12,7 @@ from .arguments import dim_index, require_tensor, to_floating
 from .elementwise import abs, add, clamp, div, expm1, le, mul, sub
 from .indexing import masked_fill, scatter
 from .normalization import softmax
+from .precision import autocasts
 from .reduction import argmax
 from .shape import chunk, reshape
 
@@ -94,6 +95,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     return _activation(ops.GeluTanh if approximate == "tanh" else ops.Gelu, input, inplace=False)
 
 
+@autocasts
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta * input)) / beta, and input itself where beta * input is above the threshold."""
     return _activation(ops.Softplus, input, inplace=False, beta=beta, threshold=threshold)
@@ -206,6 +208,7 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     return input._rewrite("threshold_", function) if inplace else function(input)
 
 
+@autocasts
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """input where it is positive, else weight * input, with a weight that learns (He et al. 2015, arXiv:1502.01852).
 
@@ -249,7 +252,7 @@ def rrelu(
         return leaky_relu(input, (lower + upper) / 2, inplace)
     _require_floating("rrelu", input)
     x = input._array
-    slopes = lower + (upper - lower) * _uniform(x.shape)
+    slopes = lower + (upper - lower) * _uniform(input._xp, x.shape)
     factors = input._result(input._xp.where(x > 0, 1, slopes).astype(x.dtype))
     return _composed("rrelu", input, inplace, lambda x: mul(x, factors))
 
@@ -263,7 +266,7 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
     _require_floating("gumbel_softmax", logits)
     xp, dtype = logits._xp, logits._array.dtype
     smallest = dtypes.finfo(logits.dtype).tiny
-    exponential = xp.maximum(-xp.log1p(-_uniform(logits._array.shape)), smallest)
+    exponential = xp.maximum(-xp.log1p(-_uniform(xp, logits._array.shape)), smallest)
     gumbels = logits._result((-xp.log(exponential)).astype(dtype))
     soft = softmax(div(add(logits, gumbels), tau), dim)
     if not hard:
@@ -273,8 +276,8 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
     return add(sub(one_hot, soft.detach()), soft)
 
 
-def _uniform(shape: tuple[int, ...]) -> Any:
+def _uniform(xp: Any, shape: tuple[int, ...]) -> Any:
     """A float64 array of numbers uniform on [0, 1) from the default generator."""
     from ..random import default_generator  # it stands on Tensor, and Tensor on the functions
 
-    return default_generator.stream.uniform(shape, "float64")
+    return default_generator.stream.uniform(shape, "float64", xp)

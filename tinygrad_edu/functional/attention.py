@@ -10,6 +10,7 @@ from ..ops import attention as ops
 from .arguments import cast, require_tensor
 from .dropout import keep_mask
 from .linalg import require_same_dtype
+from .precision import autocasts
 from .shape import broadcast_shapes, repeat_interleave
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 NAME = "scaled_dot_product_attention"
 
 
+@autocasts
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,
@@ -47,7 +49,7 @@ def scaled_dot_product_attention(
     bias = None if attn_mask is None else _bias(query, attn_mask, shape)
     if scale is None:
         scale = 1 / math.sqrt(max(query._array.shape[-1], 1))
-    keep = keep_mask(shape, dropout_p, query._array.dtype) if dropout_p > 0 else None
+    keep = keep_mask(query._xp, shape, dropout_p, query._array.dtype) if dropout_p > 0 else None
     return apply(ops.Attention, query, key, value, bias, keep, scale=scale, is_causal=is_causal)
 
 

@@ -21,16 +21,16 @@ def check_probability(name: str, p: float) -> None:
         raise ValueError(f"{name}: dropout probability has to be between 0 and 1, but got {p}")
 
 
-def keep_mask(shape: tuple[int, ...], p: float, dtype: Any) -> Any:
+def keep_mask(xp: Any, shape: tuple[int, ...], p: float, dtype: Any) -> Any:
     """An array with 0 at a random share p of the places and 1 / (1 - p) at the others, so that means stay."""
     from ..random import default_generator  # it stands on Tensor, and Tensor on the functions
 
     stream, n, value = default_generator.stream, math.prod(shape), 1 / (1 - p) if p < 1 else 0.0
     # A uniform float32 number is 24 random bits, the first of 32. It is at least p where the 32 are at least this.
     smallest = math.ceil(float(np.float32(p)) * 2**24) << 8
-    mask = kernels.random_mask(stream, n, smallest, value) if dtype == "float32" else None
+    mask = kernels.random_mask(stream, n, smallest, value) if dtype == "float32" and xp is np else None
     if mask is None:
-        mask = (stream.halves(n) >= smallest) * dtype.type(value)
+        mask = (stream.halves(n, xp) >= smallest) * dtype.type(value)
     return mask.reshape(shape)
 
 
@@ -78,5 +78,5 @@ def _dropped(
         return input
     if input._array.dtype.kind != "f":
         raise RuntimeError(f"{name}: expected a floating input, got {input.dtype.name}; convert it with .float()")
-    mask = input._result(keep_mask(shape, p, input._array.dtype))
+    mask = input._result(keep_mask(input._xp, shape, p, input._array.dtype))
     return input.mul_(mask) if inplace else mul(input, mask)

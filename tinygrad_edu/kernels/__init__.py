@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import dispatch
+from ..backend import gpu
 from ..backend.device import of_array
 from ..ops.op import Op
+from . import half
 
 # By op name: the module in kernels/cpu/ and the class there.
 _CPU = {
@@ -110,6 +112,14 @@ def _module(device: str, name: str) -> Any:
         return None
 
 
+def _register_cuda() -> None:
+    from . import cuda
+
+    cuda.register()
+
+
+gpu.on_load.append(_register_cuda)
+half.register(SMALLEST)
 if importlib.util.find_spec("numba") is not None:
     for _name, (_module_name, _twin) in _CPU.items():
         _stand_in = _StandIn(_name, "cpu", _module_name, _twin)

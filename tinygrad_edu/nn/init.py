@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any, TypeVar
 
+import numpy as np
+
 from .. import absent as _absent
 from .. import creation, random
 from ..autograd.modes import no_grad
@@ -100,7 +102,7 @@ def trunc_normal_(
     """
     if not (std > 0 and a < b):
         raise ValueError(f"trunc_normal_: expected std > 0 and a < b, got std={std}, a={a}, b={b}")
-    stream, xp = random.stream_of(generator), tensor._xp
+    stream = random.stream_of(generator)
     inside = math.erf((b - mean) / std / math.sqrt(2)) / 2 - math.erf((a - mean) / std / math.sqrt(2)) / 2
     # Far from the mean hardly any normal number falls into [a, b]: there, draw uniform ones and accept each with its
     # density relative to the peak. Below exp(-40) of the peak lies less than float64 resolves, so that part is cut off.
@@ -113,14 +115,14 @@ def trunc_normal_(
             drawn = mean + std * stream.normal((n,), "float64")
             return drawn[(drawn >= a) & (drawn <= b)]
         drawn = low + (high - low) * stream.uniform((n,), "float64")
-        density = xp.exp((peak * peak - ((drawn - mean) / std) ** 2) / 2)
+        density = np.exp((peak * peak - ((drawn - mean) / std) ** 2) / 2)
         return drawn[stream.uniform((n,), "float64") < density]
 
-    parts, needed = [xp.empty(0)], tensor.numel()
+    parts, needed = [np.empty(0)], tensor.numel()
     while needed:
         parts.append(accepted(needed))
         needed -= parts[-1].size
-    return tensor.copy_(tensor._result(xp.concatenate(parts).reshape(tensor.shape)))
+    return tensor.copy_(tensor._result(np.concatenate(parts).reshape(tensor.shape)))
 
 
 _UNIT_GAIN = {"linear", "sigmoid"} | {f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)}
@@ -221,11 +223,11 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
         raise ValueError(f"orthogonal_: only tensors with 2 or more dimensions are supported, got {tensor.ndim}")
     if tensor.numel() == 0:
         return tensor
-    xp, rows = tensor._xp, tensor.shape[0]
+    rows = tensor.shape[0]
     normal = random.stream_of(generator).normal((rows, tensor.numel() // rows), "float64")
     tall = normal if normal.shape[0] >= normal.shape[1] else normal.T
-    q, r = xp.linalg.qr(tall)
-    q = q * xp.sign(xp.diagonal(r))  # makes the distribution uniform: Mezzadri 2007, arXiv:math-ph/0609050
+    q, r = np.linalg.qr(tall)
+    q = q * np.sign(np.diagonal(r))  # makes the distribution uniform: Mezzadri 2007, arXiv:math-ph/0609050
     q = q if tall is normal else q.T
     return tensor.copy_(tensor._result(gain * q.reshape(tensor.shape)))
 

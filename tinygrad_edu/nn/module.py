@@ -398,7 +398,7 @@ class Module:
         for arg in args:
             if isinstance(arg, Tensor):
                 dtype, device = arg.dtype, arg.device
-            elif isinstance(arg, (str, Device)):
+            elif isinstance(arg, (str, Device)) or type(arg) is int:
                 device = arg
             elif arg is not None and not isinstance(arg, bool):
                 dtype = arg
@@ -408,7 +408,7 @@ class Module:
 
     def _convert(self, fn: Callable[[Tensor], Tensor]) -> Self:
         for param in self.parameters():
-            grad = param.grad
+            grad, param.grad = param.grad, None
             param.data = fn(param.data)
             param.grad = None if grad is None else fn(grad)
         for module in self.modules():

@@ -9,8 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
 from ..autograd.modes import enable_grad, no_grad
-from ..backend.device import array_module, of_array, quiet
+from ..backend import transfers
+from ..backend.device import module_of, quiet
 from ..tensor import Tensor, made
 
 Group = dict[str, Any]
@@ -189,9 +192,8 @@ class Optimizer:
 
     def _loaded(self, index: Any, name: str, value: Any, p: Tensor) -> Any:
         """A value of the state as this optimizer keeps it: tensors in memory of their own."""
-        xp = p._xp
         if name == "step":
-            return made(xp.array(float(value), dtype="float32"))
+            return made(np.array(float(value), dtype="float32"))
         if not isinstance(value, Tensor):
             return copy.deepcopy(value)
         if name in self._shaped_as_parameter and value.shape != p.shape:
@@ -199,7 +201,8 @@ class Optimizer:
                 f"load_state_dict: {name} of parameter {index} has shape {tuple(value.shape)}, but the parameter has "
                 f"shape {tuple(p.shape)}; was the state saved for another model?"
             )
-        return made(xp.array(value._array, dtype=p._array.dtype, order="C"))
+        array = transfers.to_device(value._array, p.device)
+        return made(p._xp.array(array, dtype=p._array.dtype, order="C"))
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
@@ -211,8 +214,8 @@ class Optimizer:
 
 def zeros_state(p: Any, *names: str) -> dict[str, Any]:
     """The state of a parameter before its first update: a step count and zeros in its shape under each name."""
-    xp = made(p)._xp
-    state = {"step": made(xp.zeros((), dtype="float32"))}
+    xp = module_of(p)
+    state = {"step": made(np.zeros((), dtype="float32"))}  # on the CPU, where it is read
     return state | {name: made(xp.zeros(p.shape, dtype=p.dtype)) for name in names}
 
 
@@ -231,7 +234,7 @@ def joined(*lists: Sequence[Any]) -> list[Any] | None:
     first = lists[0]
     if len(first) < 2 or sum([a.size for a in first]) > BLOCK or len({a.dtype for a in first}) > 1:
         return None
-    xp = array_module(of_array(first[0]))
+    xp = module_of(first[0])
     return [xp.concatenate([a.reshape(-1) for a in arrays]) for arrays in lists]
 
 
