@@ -13,7 +13,7 @@ ROOT = __package__
 # Where names of PyTorch's live, in the order in which they are looked up.
 NAMESPACES = (
     "", "Tensor", "nn", "nn.functional", "nn.init", "nn.utils", "optim", "optim.lr_scheduler", "linalg", "special",
-    "autograd", "utils.data", "cuda", "amp",
+    "autograd", "utils.checkpoint", "utils.data", "cuda", "amp",
 )  # fmt: skip
 # Names whose meaning has a better counterpart than their spelling shows.
 INSTEAD = {

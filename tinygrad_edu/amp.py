@@ -14,6 +14,7 @@ computes in what.
 from __future__ import annotations
 
 import functools
+import sys
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING as _TYPE_CHECKING
@@ -73,7 +74,7 @@ class autocast:
                 "and an amp.GradScaler for its smaller range"
             )
         if not _usable(self.device):
-            return _disabled("autocast", f"there is no {self.device!r} device here")
+            return _disabled("autocast", _absent_device(self.device))
         if self.fast_dtype != dtypes.float16:
             return _disabled("autocast", f"dtype={self.fast_dtype!r} is not supported, only tinygrad_edu.float16 is")
         return True
@@ -111,7 +112,7 @@ class GradScaler:
     def __init__(self, device: str = "cuda", init_scale: float = 65536.0, growth_factor: float = 2.0,
                  backoff_factor: float = 0.5, growth_interval: int = 2000, enabled: bool = True) -> None:  # fmt: skip
         self._device = Device(device).type
-        self._enabled = enabled and (_usable(self._device) or _disabled("GradScaler", f"there is no {device!r} device"))
+        self._enabled = enabled and (_usable(self._device) or _disabled("GradScaler", _absent_device(self._device)))
         if not growth_factor > 1.0 or not 0.0 < backoff_factor < 1.0 or growth_interval < 1 or not init_scale > 0.0:
             raise ValueError(
                 "GradScaler: expected init_scale > 0, growth_factor > 1, 0 < backoff_factor < 1 and growth_interval >= "
@@ -263,9 +264,16 @@ def _usable(device: str) -> bool:
     return True
 
 
+def _absent_device(device: str) -> str:
+    return f"there is no {device!r} device here"
+
+
 def _disabled(what: str, why: str) -> bool:
-    """False, after a warning."""
-    warnings.warn(f"{what} is disabled: {why}. Pass enabled=False to say so yourself", stacklevel=4)
+    """False, after a warning at the line of the user's that asked for it."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] == __package__:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(f"{what} is disabled: {why}. Pass enabled=False to say so yourself", stacklevel=level)
     return False
 
 

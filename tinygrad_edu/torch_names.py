@@ -193,9 +193,14 @@ NAMES = {
         zeta
     """.split(),
     "autograd": """
-        Function SavedTensor Variable backward detect_anomaly enable_grad grad gradcheck gradgradcheck inference_mode
+        Function Variable backward detect_anomaly enable_grad grad gradcheck gradgradcheck inference_mode
         is_multithreading_enabled is_tensor_like no_grad set_detect_anomaly set_grad_enabled
         set_multithreading_enabled variable
+    """.split(),
+    "utils.checkpoint": """
+        CheckpointError CheckpointFunction CheckpointPolicy SelectiveCheckpointContext check_backward_validity
+        checkpoint checkpoint_sequential create_selective_checkpoint_contexts detach_variable get_device_states
+        noop_context_fn set_checkpoint_debug_enabled set_checkpoint_early_stop set_device_states
     """.split(),
     "utils.data": """
         BatchSampler ChainDataset ConcatDataset DFIterDataPipe DataChunk DataLoader Dataset DistributedSampler

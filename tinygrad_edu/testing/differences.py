@@ -23,7 +23,7 @@ EVERYWHERE = [
     "`empty` and its relatives hold zeros.",
     "Tensors and modules are not pickled. `save` and `load` use safetensors; a pickle file is refused, never executed.",
     "Options that choose among PyTorch's implementations are accepted and change nothing: `foreach`, `fused`, "
-    "`capturable` and `differentiable` of optimizers, `num_workers` and `pin_memory` of DataLoader, autocast's types.",
+    "`capturable` and `differentiable` of optimizers, `num_workers` and `pin_memory` of DataLoader.",
     "Methods of Tensor are the functions of the same name with the tensor as `input`; in-place ones end in `_`.",
 ]
 
@@ -33,14 +33,16 @@ OF = {
     "device": "not a context manager; `set_default_device` takes the CPU alone",
     "einsum": "of booleans and another dtype RuntimeError, in PyTorch NotImplementedError",
     "FloatTensor": "a function, not a type: isinstance() needs Tensor and dtype",
-    "amp.GradScaler": "always disabled; says so in a warning unless enabled=False",
-    "amp.autocast": "changes nothing: results keep the dtype of their inputs",
+    "amp.autocast": "float16 alone, also on the CPU where no dtype is given; bfloat16 raises ValueError",
     "any": "an empty tuple of dims reduces all",
     "all": "an empty tuple of dims reduces all",
-    "autocast": "changes nothing: results keep the dtype of their inputs",
+    "autocast": "float16 alone, also on the CPU where no dtype is given; bfloat16 raises ValueError",
     "autograd.backward": "no `grad_variables`, PyTorch's old name of grad_tensors",
     "autograd.grad": "no `is_grads_batched`",
     "bfloat16": "a name only; see above",
+    "utils.checkpoint.checkpoint": (
+        "always what use_reentrant=False is; no `context_fn`, `determinism_check`, `debug` and `early_stop`"
+    ),
     "clamp": "not of booleans",
     "compile": "gives the function back as it is",
     "cuda.manual_seed": "nothing without a GPU",
@@ -122,6 +124,8 @@ SIGNATURES = {
     "randperm": "None means int64", "tril_indices": "None means the CPU", "triu_indices": "None means the CPU",
     "std": "unbiased is the argument of PyTorch's older signature", "std_mean": "see std", "var": "see std",
     "var_mean": "see std",
+    "utils.checkpoint.checkpoint": "use_reentrant changes nothing; preserve_rng_state is one of PyTorch's **kwargs",
+    "utils.checkpoint.checkpoint_sequential": "see checkpoint",
     "utils.data.random_split": "None means the default generator",
 
     "nn.Transformer": "relu is a function of each library", "nn.TransformerDecoderLayer": "see Transformer",

@@ -33,7 +33,7 @@ _INTERNAL = re.compile(
     r"has_torch_function|handle_torch|Broadcasting|GRID_SAMPLE|DEVICE_REQ|PYTORCH_REL|TYPE_CHECKING|EPOCH_DEPR|Param[S]pec|"
     r"u?int[1-7]$|q?u?int\dx\d|qu?int\d|float[48]_|hash_tensor|unify_type|thread_safe|factory_kwargs|prepare_multi|runtime_val|"
     r"argument_val|guaranteed_data|functional_data|non_determ|enforce_grad|kineto|Profiler|NestedIO|is_view_replay|common_|"
-    r"multi_dim_common|compiled_with|class[p]roperty|annotations$|override$|ref$|bisect_right$|cudart|cudaStatus|wait$|fork$)"
+    r"multi_dim_common|compiled_with|class[p]roperty|capture_logs|LoggingTensor|TorchDispatch|tree_map|Text$|SavedTensor|GraphExec|SAC_|annotations$|override$|ref$|bisect_right$|cudart|cudaStatus|wait$|fork$)"
     r"|AVG$|SUM$|PRIVATE_|USE_|(?!index_copy).*(_copy|_notes|Storage)$|^(Compilation|JIT|Script|Sym|Call|Deferred)|.*Type$"
 )
 _TYPES = set(
@@ -134,7 +134,7 @@ _TESTS = {
     "": ("test_tensor", "test_surface"), "Tensor": ("test_tensor", "test_engine"), "nn": ("test_nn",),
     "nn.functional": ("test_nn",), "nn.init": ("test_init",), "nn.utils": ("test_nn",), "optim": ("test_optim",),
     "optim.lr_scheduler": ("test_lr_scheduler",), "autograd": ("test_engine", "test_gradcheck"),
-    "utils.data": ("test_data",),
+    "amp": ("test_amp",), "utils.checkpoint": ("test_recompute",), "utils.data": ("test_data",),
 }  # fmt: skip
 
 
