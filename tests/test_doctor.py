@@ -389,6 +389,19 @@ def test_the_extra_that_fits_follows_from_driver_and_card(monkeypatch, driver, e
     assert found is not None and found.extra == extra and says in found.says
 
 
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  Thu Oct 19\nGCC 12.2.0", "535.129.03 "),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build", "570.86.15 "),
+        ("something else", ""),
+    ],
+)
+def test_the_version_of_the_kernels_driver(monkeypatch, text, version):
+    monkeypatch.setattr(Path, "read_text", lambda self, encoding: text)
+    assert machine._kernel_driver() == version
+
+
 @pytest.fixture
 def bare(monkeypatch, tmp_path) -> Path:
     """A machine without NVIDIA's driver and without ROCm, unless it is in the folder."""

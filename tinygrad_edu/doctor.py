@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 
 import tinygrad_edu as tg
-from tinygrad_edu import cuda, dispatch, nn, optim
+from tinygrad_edu import dispatch, nn, optim
 from tinygrad_edu.backend import gpu, machine
 
 OK, NOTE, BROKEN = "ok", "note", "broken"
@@ -235,7 +235,7 @@ CHECKS = (
 TIMED = (
     Check("step, readable", lambda: _step("cpu", "reference", _REINSTALL_NUMPY), _REINSTALL_NUMPY),
     Check("step, kernels", _step_on_kernels, _REINSTALL_NUMBA),
-    Check("step, cuda", lambda: _step("cuda", "auto", _CLEAR_CUPY) if cuda.is_available() else None, _CLEAR_CUPY),
+    Check("step, cuda", lambda: _step("cuda", "auto", _CLEAR_CUPY) if gpu.is_available() else None, _CLEAR_CUPY),
 )
 
 

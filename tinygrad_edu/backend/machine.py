@@ -12,6 +12,8 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from . import gpu
+
 # By extra, the wheels that run where it fits. Those that were built from source may run anywhere.
 _SERVING = {
     "cuda12": "cupy|cupy-cuda12x",
@@ -54,6 +56,7 @@ def try_cupy() -> str:
     sums = float((x * x).sum()), float((x @ x).sum())
     if sums != (14.0, 22.0):
         raise RuntimeError(f"CuPy computed {sums}, expected (14.0, 22.0)")
+    gpu.cupy()  # which asks for more than that, so that the device "cuda" works too
     name = runtime.getDeviceProperties(0)["name"].decode(errors="replace")
     memory = runtime.memGetInfo()[1] / 2**30
     numbers = runtime.runtimeGetVersion(), runtime.driverGetVersion()
@@ -98,7 +101,7 @@ def _nvidia() -> Gpu | None:
 
 def _kernel_driver() -> str:
     try:
-        found = re.search(r"Module\s+([\d.]+)", Path("/proc/driver/nvidia/version").read_text("utf-8"))
+        found = re.search(r"Module.*?\s(\d+\.[\d.]+)", Path("/proc/driver/nvidia/version").read_text("utf-8"))
     except (OSError, ValueError):
         return ""
     return f"{found[1]} " if found else ""
