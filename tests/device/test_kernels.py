@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import tinygrad_edu as tg
 from tinygrad_edu.backend.device import quiet
 
 cp = pytest.importorskip("cupy", reason="CuPy is not installed")
@@ -348,3 +349,36 @@ def test_tiles_of_attention_fit_into_the_shared_memory_of_every_gpu():
         forward = rows * (channels + 1) + queries * (keys + 1)
         backward = rows_back * (channels + 1) + 2 * queries_back * (keys_back + 1)
         assert size * max(forward, backward) <= 48 * 1024, (size, channels)
+
+
+def test_the_optimizer_and_clipping_use_the_kernels(monkeypatch, fused):
+    """A step on the GPU is one on the CPU, and what runs there is this module."""
+    called = []
+    for name in ("adam", "clip"):
+        kernel = getattr(update, name)
+        watched = lambda *a, name=name, kernel=kernel, **k: called.append(name) or kernel(*a, **k)  # noqa: E731
+        monkeypatch.setattr(update, name, watched)
+    found = []
+    for device in ("cpu", "cuda"):
+        tg.manual_seed(3)
+        p = [tg.randn(130, 140).to(device).requires_grad_(), tg.randn(140).to(device).requires_grad_()]
+        optimizer = tg.optim.AdamW(p, lr=0.1)
+        for factor in (1.0, 50.0):
+            optimizer.zero_grad()
+            ((tg.sin(p[0]) * p[1]).sum() * factor).backward()
+            norm = tg.nn.utils.clip_grad_norm_(p, 30.0)
+            optimizer.step()
+        found.append([x.detach().cpu().numpy() for x in (norm, *p)])
+    assert called == ["clip", "adam"] * 2
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+
+
+def test_operations_on_the_gpu_use_the_kernels(fused):
+    x = tg.randn(2, 3, 9, 16).cuda().requires_grad_()
+    y = tg.nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True)
+    assert y._node.pair is attention.Attention
+    z = tg.nn.functional.layer_norm(tg.nn.functional.gelu(y, approximate="tanh"), (16,))
+    assert z._node.pair is normalization.LayerNorm
+    z.sum().backward()
+    assert x.grad.is_cuda

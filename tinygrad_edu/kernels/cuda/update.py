@@ -20,10 +20,11 @@ _LISTED = {4: 110, 1: 330}  # by the number of lists: so many that the arguments
 
 
 def accept(*lists: Sequence[Any]) -> bool:
-    """Whether these are all arrays of a kind that the kernels can read: of one dtype that updates are computed in."""
+    """Whether these are all arrays that the kernels can read: on one GPU, of one dtype that updates are computed in."""
     first = lists[0][0]
     return first.dtype.name in ("float32", "float64") and all(
         type(a) is cp.ndarray and a.dtype == first.dtype and a.flags.c_contiguous and a.size < 2**32
+        and a.data.device_id == first.data.device_id
         for arrays in lists for a in arrays
     )  # fmt: skip
 

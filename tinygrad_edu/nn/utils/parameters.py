@@ -95,11 +95,16 @@ def clip_grad_norm_(
     gradient are passed over. RuntimeError: the norm is not finite and error_if_nonfinite is set.
     """
     gradients = _gradients(parameters)
+    arrays = [gradient._array for gradient in gradients]
+    fused = fused_update(arrays) if arrays else None
+    if float(norm_type) == 2 and not error_if_nonfinite and hasattr(fused, "clip"):  # on a GPU, without waiting for it
+        on_device = fused.clip(arrays, float(max_norm))
+        for gradient in gradients:
+            gradient._changed()
+        return gradients[0]._result(on_device.astype(arrays[0].dtype))
     norm = _total_norm(gradients, norm_type, error_if_nonfinite)
     scale = float(max_norm) / (norm + 1e-6)
     if not scale >= 1.0:  # also for NaN, which then shows in every gradient, as in PyTorch
-        arrays = [gradient._array for gradient in gradients]
-        fused = fused_update(arrays) if arrays else None
         if fused is not None:
             fused.scale(arrays, scale)
         else:

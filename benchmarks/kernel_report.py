@@ -1,0 +1,248 @@
+"""What NVIDIA's compiler makes of the GPU's kernels: registers, spills and shared memory; and what they will take.
+
+    python benchmarks/kernel_report.py             compile for each architecture and print a table; needs no GPU
+    python benchmarks/kernel_report.py --predict   write bytes, operations and time on an H100 into docs/gpu.md
+
+Compiling needs the packages nvidia-cuda-nvrtc-cu12, nvidia-cuda-nvcc-cu12 (for ptxas) and nvidia-cuda-runtime-cu12 (for
+the header of float16), and CuPy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib.util
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+ARCHITECTURES = (75, 80, 90, 100)
+MOST_SHARED = 48 * 1024  # bytes that every GPU gives a block
+ACTIVATIONS = ("gelu_tanh", "gelu", "silu", "sigmoid", "hyperbolic_tangent")
+
+
+class Missing(Exception):
+    """A compiler that is not installed."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One kernel for one architecture."""
+
+    unit: str
+    kernel: str
+    architecture: int
+    registers: int
+    spilled: int  # bytes stored and loaded
+    shared: int
+
+
+def units() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(file, dtype, constants) of all that is compiled for the sizes that the kernels take."""
+    from tinygrad_edu.kernels.cuda import attention, source, update
+
+    for dtype, (_, _, accumulated) in source.TYPES.items():
+        for name in ACTIVATIONS:
+            yield "activation", dtype, {"ACTIVATION": name}
+        for each in (1, 3, 24):
+            yield "normalization", dtype, {"EACH": each}
+        for file in ("softmax", "loss", "embedding"):
+            yield file, dtype, {}
+        size = accumulated().itemsize
+        for bytes, channels in attention._TILES:
+            for backward in (False, True):
+                if bytes == size:
+                    yield attention.unit(backward), dtype, attention.constants(size, channels, backward)
+        if dtype != "float16":
+            yield "arrays+adam", dtype, update.constants(4)
+            yield "arrays+norm", dtype, update.constants(1)
+
+
+def _part(package: str, path: str) -> Path:
+    """A file of one of NVIDIA's packages."""
+    try:
+        found = importlib.util.find_spec(f"nvidia.{package}")
+    except ModuleNotFoundError:
+        found = None
+    for folder in (found.submodule_search_locations or []) if found else []:
+        for file in Path(folder).glob(path):
+            return file
+    raise Missing(f"{path} of the package nvidia-{package.replace('_', '-')}-cu12 is not installed")
+
+
+def to_ptx(text: str, architecture: int) -> bytes:
+    """NVRTC's translation. RuntimeError: it does not accept the text."""
+    library = ctypes.CDLL(str(_part("cuda_nvrtc", "lib/libnvrtc.so.*[0-9]")))
+    cupy = importlib.util.find_spec("cupy")
+    assert cupy is not None and cupy.submodule_search_locations
+    headers = [Path(cupy.submodule_search_locations[0], "_core/include"), _part("cuda_runtime", "include")]
+    options = [f"-arch=compute_{architecture}", "-std=c++17", *(f"-I{folder}" for folder in headers)]
+    program = ctypes.c_void_p()
+    library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
+    given = (ctypes.c_char_p * len(options))(*[option.encode() for option in options])
+    failed = library.nvrtcCompileProgram(program, len(options), given)
+    what = "ProgramLog" if failed else "PTX"
+    size = ctypes.c_size_t()
+    getattr(library, f"nvrtcGet{what}Size")(program, ctypes.byref(size))
+    answer = ctypes.create_string_buffer(size.value)
+    getattr(library, f"nvrtcGet{what}")(program, answer)
+    library.nvrtcDestroyProgram(ctypes.byref(program))
+    if failed:
+        raise RuntimeError(answer.value.decode())
+    return answer.value
+
+
+_ENTRY = re.compile(
+    r"Compiling entry function '(\w+)' for .*?(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\d+) registers"
+    r"(?:[^\n]*?(\d+) bytes smem)?",
+    re.DOTALL,
+)
+
+
+def compile_unit(file: str, dtype: str, constants: dict[str, Any], architecture: int) -> list[Compiled]:
+    """What ptxas says of each kernel of a file. RuntimeError: a compiler does not accept it."""
+    from tinygrad_edu.kernels.cuda import source
+
+    assembler = _part("cuda_nvcc", "bin/ptxas")
+    with tempfile.TemporaryDirectory() as folder:
+        ptx = Path(folder, "kernel.ptx")
+        ptx.write_bytes(to_ptx(source.text(file, dtype, **constants), architecture))
+        assembler.chmod(assembler.stat().st_mode | 0o111)  # some ways of unpacking a wheel lose it
+        done = subprocess.run(
+            [assembler, "-v", f"-arch=sm_{architecture}", ptx, "-o", Path(folder, "out")],
+            capture_output=True, text=True,
+        )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    name = " ".join([file, dtype, *(f"{key}={value}" for key, value in constants.items())])
+    return [
+        Compiled(name, kernel, architecture, int(registers), int(stores) + int(loads), int(shared or 0))
+        for kernel, stores, loads, registers, shared in _ENTRY.findall(done.stderr)
+    ]
+
+
+def report() -> int:
+    """Print a line for each kernel and architecture; 1 if one spills or needs too much shared memory."""
+    bad = 0
+    for unit in units():
+        for architecture in ARCHITECTURES:
+            for c in compile_unit(*unit, architecture):
+                wrong = bool(c.spilled) or c.shared > MOST_SHARED
+                bad += wrong
+                print(
+                    f"sm_{c.architecture:<4} {c.registers:4} registers {c.spilled:5} spilled {c.shared:6} shared  "
+                    f"{c.kernel}  ({c.unit}){'  <-' if wrong else ''}", flush=True,
+                )  # fmt: skip
+    print(f"{bad} kernels spill or need more than {MOST_SHARED} bytes of shared memory")
+    return 1 if bad else 0
+
+
+# An H100 (SXM): bytes of its memory, float32 operations, and 4-byte words of shared memory, each per second.
+BANDWIDTH, RATE, SHARED = 3.35e12, 67e12, 132 * 32 * 1.755e9
+PAGE = Path(__file__).parents[1] / "docs" / "gpu.md"
+BEGIN = "<!-- predictions: written by benchmarks/kernel_report.py --predict -->\n"
+END = "<!-- end of predictions -->\n"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a kernel moves and computes: bytes of the GPU's memory, operations, words from shared memory."""
+
+    kernel: str
+    shape: str
+    bytes: float
+    operations: float
+    shared: float = 0
+
+    @property
+    def times(self) -> dict[str, float]:
+        return {
+            "memory": self.bytes / BANDWIDTH,
+            "arithmetic": self.operations / RATE,
+            "shared memory": self.shared / SHARED,
+        }
+
+
+def costs(B: int = 8, T: int = 1024, C: int = 768, heads: int = 12, V: int = 50257, layers: int = 12) -> list[Cost]:
+    """Of each fused kernel once, in float32, at the 124M model's shapes: every array is read or written once.
+
+    Operations are counted in the text of the kernels, an exponential, a root and a division as one each. Words from
+    shared memory are those of attention's products, read for each warp.
+    """
+    from tinygrad_edu.kernels.cuda import attention, normalization
+
+    n, parameters = B * T, V * C + T * C + layers * (12 * C * C + 13 * C) + 2 * C
+    a, hidden, logits = n * C, n * 4 * C, n * V
+    parts = 2 * normalization._PARTS * 2 * C  # written and read
+    size = C // heads
+    pairs = B * heads * T * T / 2  # of query and key
+    words = {
+        backward: attention_words(size, *attention._TILES[4, 64][backward], backward) for backward in (False, True)
+    }  # fmt: skip
+    rows, wide = f"({n}, {C})", f"({n}, {4 * C})"
+    product = 2 * size * pairs  # operations
+    queries = f"({B}, {heads}, {T}, {size}), causal"
+    return [
+        Cost("layer norm, forward", rows, 4 * (2 * a + 2 * C + 2 * n), 8 * a),
+        Cost("layer norm, backward", rows, 4 * (3 * a + parts + 2 * n + 3 * C), 15 * a),
+        Cost("GELU, forward", wide, 4 * 2 * hidden, 7 * hidden),
+        Cost("GELU, backward", wide, 4 * 3 * hidden, 16 * hidden),
+        Cost("softmax, forward", f"({n}, {T})", 4 * 2 * n * T, 6 * n * T),
+        Cost("softmax, backward", f"({n}, {T})", 4 * 3 * n * T, 4 * n * T),
+        Cost("cross-entropy, forward", f"({n}, {V})", 4 * (logits + 5 * n), 4 * logits),
+        Cost("cross-entropy, backward in place", f"({n}, {V})", 4 * (2 * logits + 5 * n), 5 * logits),
+        Cost("attention, forward", queries, 4 * (4 * a + 2 * heads * n), 2 * product, words[False] * pairs),
+        Cost("attention, backward", queries, 4 * (13 * a + 7 * heads * n), 7 * product, words[True] * pairs),
+        Cost("embedding, backward", f"{n} rows of ({V}, {C})", 4 * 3 * a + 16 * n, a),
+        Cost("norm of all gradients", f"{parameters:,} parameters", 4 * parameters, 2 * parameters),
+        Cost("clipping", f"{parameters:,} parameters", 8 * parameters, parameters),
+        Cost("AdamW", f"{parameters:,} parameters", 28 * parameters, 15 * parameters),
+    ]
+
+
+def attention_words(size: int, queries: int, keys: int, backward: bool) -> float:
+    """Words that a warp reads from shared memory for each pair of query and key, by lanes that read at once.
+
+    A thread multiplies m by n numbers of its own out of m + n words; a product has `size` multiplications for a pair.
+    """
+
+    def words(m: int, n: int) -> float:
+        return (m + n) / (m * n)
+
+    q, k, c = queries // 16, keys // 16, size // 16
+    scores = words(q, k)
+    if not backward:
+        return size * (scores + words(q, c))
+    return size * (4 * scores + words(q, c) + 2 * words(k, c))
+
+
+def predictions() -> str:
+    """The table of docs/gpu.md."""
+    lines = ["| kernel | arrays | MB | GFLOP | at least, us | limited by |", "| --- | --- | ---: | ---: | ---: | --- |"]
+    for cost in costs():
+        limit = max(cost.times, key=cost.times.__getitem__)
+        lines.append(
+            f"| {cost.kernel} | {cost.shape} | {cost.bytes / 1e6:.1f} | {cost.operations / 1e9:.2f} | "
+            f"{cost.times[limit] * 1e6:.1f} | {limit} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def write_predictions() -> int:
+    """Put the table into docs/gpu.md."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    PAGE.write_text(before + BEGIN + predictions() + END + rest.partition(END)[2], encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--predict", action="store_true", help="write the predictions instead of compiling")
+    sys.exit(write_predictions() if parser.parse_args().predict else report())
