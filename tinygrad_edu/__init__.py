@@ -27,6 +27,7 @@ from .autograd import inference_mode as inference_mode
 from .autograd import is_grad_enabled as is_grad_enabled
 from .autograd import no_grad as no_grad
 from .autograd import set_grad_enabled as set_grad_enabled
+from .autograd.exhausted import OutOfMemoryError as OutOfMemoryError
 from .backend.device import Device as device
 from .backend.dtypes import bool_ as bool
 from .backend.dtypes import dtype as dtype

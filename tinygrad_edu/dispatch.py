@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .autograd.engine import Node, owner
+from .autograd.exhausted import out_of_memory
 from .autograd.modes import state, tell
 from .backend import gpu
 from .backend.device import IGNORED, errors, is_array, module_of, of_array
@@ -116,6 +117,9 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
         if op.broadcasts:
             raise RuntimeError(cannot_broadcast(op.name, [getattr(a, "shape", ()) for a in arrays])) from error
         raise
+    except MemoryError as error:
+        shapes = ", ".join(str(tuple(a.shape)) for a in arrays if hasattr(a, "shape"))
+        raise out_of_memory(f"{op.name} of {shapes}", error) from error
     finally:
         errors.reset(outside)
     if not isinstance(y, xp.ndarray):
@@ -150,7 +154,7 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
 
 
 def on_one_device(op: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The inputs, with 0-d Tensors of the CPU taken to the device of the others. RuntimeError: others differ in device."""
+    """The inputs, with 0-d Tensors of the CPU taken to where the others are. RuntimeError: others differ in device."""
     devices = [of_array(getattr(x, "_array", x)) if is_array(getattr(x, "_array", x)) else None for x in inputs]
     found = list(dict.fromkeys(d for d in devices if d is not None))
     if len(found) < 2:

@@ -355,39 +355,45 @@ def _walk(
     order = in_backward_order([node for node, _ in roots], targets)
     wanted = set(order)
     observed = bool(state.observers)
-    for node in order:
-        if node not in pending.sums:  # every path to it ended in an op without a gradient
-            continue
-        gy, owned = pending.take(node)
-        if node.hooks:
-            for hook in tuple(node.hooks):
-                replaced = hook(gy)
-                gy = gy if replaced is None else replaced
-            owned = False  # a hook may have kept it
-        if targets:
-            if node in targets:
-                captured[node] = gy
-        elif isinstance(node, Leaf):
-            node.tensor._accumulate_grad(gy, owned=owned)
-            if observed:
-                tell("arrived", node, _plain(gy))
-        elif node.retain is not None:
-            node.retain(gy)
-        if isinstance(node, Leaf) or (targets and wanted.isdisjoint(node.parents)):  # the latter: nothing further back
-            continue
-        if observed and node.op.observed:
-            tell("propagating", node)
-        if recorder is None:
-            gradients = node.gradients(gy, wanted, last=not retain_graph)
-        else:
-            gradients = recorder.gradients(node, gy, wanted)
-        if observed and node.op.observed:
-            tell("propagated", node, _plain(gy), _Handed(gradients, node.xp))
-        for parent, g in zip(node.parents, gradients, strict=True):
-            if g is not None and parent is not None:
-                pending.add(parent, g, fresh=recorder is None and _is_fresh(g, gy, gradients, node.saved))
-        if not retain_graph:
-            node.free()
+    try:
+        for node in order:
+            if node not in pending.sums:  # every path to it ended in an op without a gradient
+                continue
+            gy, owned = pending.take(node)
+            if node.hooks:
+                for hook in tuple(node.hooks):
+                    replaced = hook(gy)
+                    gy = gy if replaced is None else replaced
+                owned = False  # a hook may have kept it
+            if targets:
+                if node in targets:
+                    captured[node] = gy
+            elif isinstance(node, Leaf):
+                node.tensor._accumulate_grad(gy, owned=owned)
+                if observed:
+                    tell("arrived", node, _plain(gy))
+            elif node.retain is not None:
+                node.retain(gy)
+            if isinstance(node, Leaf) or (targets and wanted.isdisjoint(node.parents)):  # nothing further back
+                continue
+            if observed and node.op.observed:
+                tell("propagating", node)
+            if recorder is None:
+                gradients = node.gradients(gy, wanted, last=not retain_graph)
+            else:
+                gradients = recorder.gradients(node, gy, wanted)
+            if observed and node.op.observed:
+                tell("propagated", node, _plain(gy), _Handed(gradients, node.xp))
+            for parent, g in zip(node.parents, gradients, strict=True):
+                if g is not None and parent is not None:
+                    pending.add(parent, g, fresh=recorder is None and _is_fresh(g, gy, gradients, node.saved))
+            if not retain_graph:
+                node.free()
+    except MemoryError as error:
+        from .exhausted import out_of_memory  # it stands on this module
+
+        what = f"the backward of {node.op.name} ({node.location})" if isinstance(node, Node) else "adding up a gradient"
+        raise out_of_memory(what, error) from error
     return captured
 
 
