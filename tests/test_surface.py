@@ -276,9 +276,9 @@ def test_cuda_is_absent_and_says_so():
         assert getattr(tg.cuda, name)() == 0
     for name in ("synchronize", "current_device", "get_device_name", "get_device_properties", "get_device_capability",
                  "reset_peak_memory_stats"):  # fmt: skip
-        with pytest.raises(RuntimeError, match=f"cuda.{name}: .*CPU alone"):
+        with pytest.raises(RuntimeError, match="needs CuPy, which is not installed; install the extra"):
             getattr(tg.cuda, name)()
-    with pytest.raises(RuntimeError, match="CPU alone"):
+    with pytest.raises(RuntimeError, match="needs CuPy"):
         tg.cuda.set_device(0)
     with pytest.raises(TypeError, match="int"):
         tg.cuda.manual_seed("1")
@@ -318,7 +318,7 @@ def test_settings_are_remembered():
     tg.use_deterministic_algorithms(False)
     tg.set_default_device("cpu")
     assert tg.get_default_device() == tg.device("cpu")
-    with pytest.raises(RuntimeError, match="not available"):
+    with pytest.raises(RuntimeError, match="needs CuPy"):
         tg.set_default_device("cuda")
     with pytest.raises(RuntimeError, match="'highest', 'high' or 'medium'"):
         tg.set_float32_matmul_precision("low")

@@ -11,7 +11,7 @@ import numpy as np
 
 from .backend import dtypes, transfers
 from .backend.device import array_module, as_device
-from .functional.arguments import Number, cast, require_tensor, sizes
+from .functional.arguments import Number, require_tensor, sizes
 from .tensor import Tensor, made
 
 
@@ -27,7 +27,8 @@ def _array_of(data: Any, dtype: Any, device: Any, copy: bool) -> Any:
         if isinstance(data, Tensor):
             array = transfers.to_device(data._array, place)
             return array.astype(wanted.dtype, copy=copy and array is data._array)
-        return transfers.to_device((np.array if copy else np.asarray)(_without_tensors(data), dtype=wanted.dtype), place)
+        array = (np.array if copy else np.asarray)(_without_tensors(data), dtype=wanted.dtype)
+        return transfers.to_device(array, place)
     except OverflowError as error:
         raise ValueError(f"a number does not fit into {wanted}: {error}") from None
     except ValueError as error:
@@ -179,7 +180,8 @@ def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires
 def full_like(input: Tensor, fill_value: Number, *, dtype: Any = None, device: Any = None,
               requires_grad: bool = False) -> Tensor:  # fmt: skip
     """This number everywhere, in the shape and dtype of the input."""
-    return full(input.shape, fill_value, dtype=dtype or input.dtype, device=_like(input, device), requires_grad=requires_grad)
+    place = _like(input, device)
+    return full(input.shape, fill_value, dtype=dtype or input.dtype, device=place, requires_grad=requires_grad)
 
 
 def _like(input: Tensor, device: Any) -> Any:

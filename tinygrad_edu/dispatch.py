@@ -175,8 +175,8 @@ def require_one_device(name: str, values: Sequence[Any]) -> None:
     found = sorted({str(of_array(getattr(x, "_array", x))) for x in values}, reverse=True)[:2][::-1]
     if len(found) > 1:
         raise RuntimeError(
-            f"Expected all tensors to be on the same device, but found at least two devices, {found[1]} and {found[0]}! "
-            f"({name}); move one of them with .to({found[1]!r})"
+            f"Expected all tensors to be on the same device, but found at least two devices, {found[1]} and "
+            f"{found[0]}! ({name}); move one of them with .to({found[1]!r})"
         )
 
 

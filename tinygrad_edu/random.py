@@ -157,7 +157,8 @@ def randn_like(input: Tensor, *, dtype: Any = None, device: Any = None, generato
                requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Standard normal, in the shape (and dtype) of the input."""
     place = input.device if device is None else device
-    return randn(input.shape, dtype=dtype or input.dtype, device=place, generator=generator, requires_grad=requires_grad)
+    dtype = dtype or input.dtype
+    return randn(input.shape, dtype=dtype, device=place, generator=generator, requires_grad=requires_grad)
 
 
 def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any = None,

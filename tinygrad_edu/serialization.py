@@ -62,7 +62,8 @@ def save(obj: Any, f: str | os.PathLike[str] | BinaryIO) -> None:
 def load(f: str | os.PathLike[str] | BinaryIO, map_location: Any = None, *, weights_only: bool = True) -> Any:
     """Read what `save` wrote, or any safetensors file (as a dict of tensors). The tensors own their memory.
 
-    map_location: the device to load to, by default the CPU. weights_only is accepted from PyTorch programs; no code is ever loaded.
+    map_location: the device to load to, by default the CPU. weights_only is accepted from PyTorch programs; no code is
+    ever loaded.
     bfloat16 becomes float32, which holds all its values.
 
     FileNotFoundError: no such file. ValueError: a pickle, or a file that is truncated, damaged or of another kind.

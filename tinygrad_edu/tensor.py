@@ -482,11 +482,13 @@ class Tensor:
 
     def new_zeros(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
         """Zeros of this shape, in this tensor's dtype."""
-        return made(array_module(self._device_or(device)).zeros(arguments.sizes(size), self._dtype_or(dtype)), requires_grad)
+        xp = array_module(self._device_or(device))
+        return made(xp.zeros(arguments.sizes(size), self._dtype_or(dtype)), requires_grad)
 
     def new_ones(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
         """Ones of this shape, in this tensor's dtype."""
-        return made(array_module(self._device_or(device)).ones(arguments.sizes(size), self._dtype_or(dtype)), requires_grad)
+        xp = array_module(self._device_or(device))
+        return made(xp.ones(arguments.sizes(size), self._dtype_or(dtype)), requires_grad)
 
     def new_full(self, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
                  requires_grad: bool = False) -> Tensor:  # fmt: skip
@@ -651,7 +653,7 @@ class Tensor:
     def _check_may_change(self, name: str) -> None:
         array = self._array
         # CuPy does not know that an expanded array must not be written to.
-        expanded = type(array) in gpu.array_types and any(
+        expanded = type(array) in gpu.array_types and array.size and any(
             n > 1 and not s for n, s in zip(array.shape, array.strides, strict=True)
         )
         if expanded or not getattr(array.flags, "writeable", True):
@@ -739,7 +741,9 @@ class Tensor:
         """Fill with normal random numbers."""
         if std < 0:
             raise RuntimeError(f"normal_: expects std >= 0.0, but found std {std}")
-        return self._fill_random("normal_", lambda stream, a: mean + std * stream.normal(a.shape, a.dtype, self._xp), generator)
+        return self._fill_random(
+            "normal_", lambda stream, a: mean + std * stream.normal(a.shape, a.dtype, self._xp), generator
+        )
 
     def uniform_(self, from_: float = 0.0, to: float = 1.0, *, generator: Any = None) -> Tensor:
         """Fill with random numbers uniform on [from_, to)."""
@@ -762,7 +766,9 @@ class Tensor:
         low, high = (0, from_) if to is None else (from_, to)
         if low >= high:
             raise RuntimeError(f"random_: expects 'from' to be less than 'to', but got from={low} >= to={high}")
-        return self._fill_random("random_", lambda stream, a: stream.integers(low, high, a.shape, self._xp), generator, False)
+        return self._fill_random(
+            "random_", lambda stream, a: stream.integers(low, high, a.shape, self._xp), generator, floating=False
+        )
 
     def exponential_(self, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
         """Fill with numbers of the exponential distribution with rate lambd."""

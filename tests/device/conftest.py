@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tinygrad_edu.backend import gpu
 
 
+@functools.cache
 def _missing() -> str | None:
     """Why nothing can run on a GPU here; None if it can."""
     try:

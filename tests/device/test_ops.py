@@ -22,10 +22,6 @@ from tinygrad_edu.testing.op_table import (
 )  # fmt: skip
 
 RECORDS = [record for family in records().values() for record in family]
-# What CuPy hands to libraries that an emulated GPU does not have.
-NOT_EMULATED: dict[str, str] = {}
-# Sums of float64 in another order differ by more than one rounding, so their bound is the table's.
-DETERMINISTIC = (1e-12, 1e-13)
 
 
 class OnGpu(Library):
@@ -39,6 +35,11 @@ class OnGpu(Library):
 
     def array(self, tensor: Any) -> Any:
         return tensor.detach().cpu()._array
+
+
+def _tolerances(kind: str, precision: str) -> tuple[Any, Any]:
+    """Of results and gradients."""
+    return (EXACT, EXACT) if kind == "exact" else (TOLERANCE[kind, precision], TOLERANCE["gradient", precision])
 
 
 def _called(library: Library, record: Any, sample: Any, dtype: str | None) -> Call:
@@ -59,7 +60,7 @@ def test_results_and_gradients_are_those_of_the_cpu(record):
                 for y, z in zip(found.outputs, expected.outputs, strict=True):
                     assert y.is_cuda, "a result of tensors on the GPU is on the CPU"
                     assert y.requires_grad == z.requires_grad
-                exact = record.kind == "exact"
-                _compare("result", found.values, expected.values, EXACT if exact else TOLERANCE[record.kind, expected.precision])
+                of_result, of_gradient = _tolerances(record.kind, expected.precision)
+                _compare("result", found.values, expected.values, of_result)
                 for i, (g, h) in enumerate(zip(found.backward(), gradients, strict=True)):
-                    _compare(f"gradient of tensor {i}", g, h, EXACT if exact else TOLERANCE["gradient", expected.precision])
+                    _compare(f"gradient of tensor {i}", g, h, of_gradient)

@@ -73,7 +73,10 @@ CPU = Device("cpu")
 
 
 def set_default_device(device: Any) -> None:
-    """Make tensors on this device where none is named, in this thread; None: on the CPU. RuntimeError: it cannot be used."""
+    """Make tensors on this device where none is named, in this thread; None: on the CPU.
+
+    RuntimeError: the device cannot be used here.
+    """
     _default.device = None if device is None else as_device(device)
 
 

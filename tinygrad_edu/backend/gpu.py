@@ -14,9 +14,11 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from . import compat
+
 EXTRAS = (
-    "install the extra that fits: pip install 'tinygrad_edu[cuda12]' (NVIDIA, driver for CUDA 12), 'tinygrad_edu[cuda13]' "
-    "(NVIDIA, driver for CUDA 13) or 'tinygrad_edu[rocm]' (AMD, ROCm 7)"
+    "install the extra that fits: pip install 'tinygrad_edu[cuda12]' (NVIDIA, driver for CUDA 12), "
+    "'tinygrad_edu[cuda13]' (NVIDIA, driver for CUDA 13) or 'tinygrad_edu[rocm]' (AMD, ROCm 7)"
 )
 _WHEEL = re.compile(r"cupy(-cuda\w+|-rocm-\w+-\w+)?", re.IGNORECASE)
 
@@ -113,7 +115,12 @@ def set_current(index: int) -> None:
 
 
 def use(index: int | None) -> ModuleType:
-    """CuPy, computing on this GPU from now on: results of array operations are made there."""
+    """The array module of GPUs, computing on this one from now on: results of array operations are made there."""
     if _count() > 1:
         cupy().cuda.Device(_current.index if index is None else index).use()
-    return cupy()
+    return _module()
+
+
+@functools.cache
+def _module() -> ModuleType:
+    return compat.array_module(cupy())

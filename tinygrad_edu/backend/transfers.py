@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from . import gpu
+from . import gpu, promises
 from .device import CPU, Device, array_module, of_array
 
 
@@ -45,6 +43,7 @@ def to_host(array: Any) -> Any:
     if type(array) not in gpu.array_types:
         return array
     copied = array.get()
+    promises.read()
     total.to_host += 1
     total.bytes += copied.nbytes
     return copied

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import numpy as np
 
-from ..backend import dtypes
+from ..backend import dtypes, gpu, promises
 from ..dispatch import apply
 from ..ops import elementwise as ops
 
@@ -130,8 +130,15 @@ def dim_indices(dim: Dim, ndim: int) -> tuple[int, ...]:
     return dims if ndim else ()
 
 
-def all_below(indices: Any, n: int) -> bool:
-    """Whether all integers of an array are in 0 .. n-1. As unsigned numbers negative ones are larger than any other."""
+def all_below(indices: Any, n: int, *, low: int = 0, ignored: int | None = None, name: str = "index") -> bool:
+    """Whether all integers of an array are in 0 .. n-1. As unsigned numbers negative ones are larger than any other.
+
+    On a GPU the answer is True: nobody waits for it. If one is not in low .. n-1, nor `ignored`, the next reading of a
+    value raises.
+    """
+    if type(indices) is not np.ndarray and type(indices) in gpu.array_types:
+        promises.in_range(indices, low, n, ignored, f"{name}: an index is out of bounds, expected {low} .. {n - 1}")
+        return True
     return not indices.size or int(indices.view(f"u{indices.itemsize}").max()) < n
 
 

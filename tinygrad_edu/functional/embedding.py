@@ -47,7 +47,7 @@ def embedding(
         if not -vocabulary <= padding_idx < vocabulary:
             raise AssertionError(f"embedding: padding_idx {padding_idx} must be a row of weight, 0 .. {vocabulary - 1}")
         padding_idx %= vocabulary
-    if not all_below(indices, vocabulary):
+    if not all_below(indices, vocabulary, name="embedding"):
         bad = indices[(indices < 0) | (indices >= vocabulary)][0]
         raise IndexError(f"embedding: index {bad} is out of range for the {vocabulary} rows of weight")
     if max_norm is not None:

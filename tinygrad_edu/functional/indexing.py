@@ -195,7 +195,7 @@ class IndexOutOfRange(IndexError, RuntimeError):
 
 def require_in_range(index: Any, size: int, dim: int, *, negative: bool = True) -> None:
     """IndexOutOfRange unless every element of the array `index` is an index of a dimension of this size."""
-    if not all_below(index, size):
+    if not all_below(index, size, low=-size if negative else 0, name=f"dimension {dim}"):
         low, high = int(index.min()), int(index.max())
         if high >= size or low < (-size if negative else 0):
             wrong = high if high >= size else low

@@ -176,7 +176,8 @@ def _class_rows(name: str, input: Tensor, target: Tensor, ignore_index: int) -> 
             f"{name}: expected target of shape {expected} for input of shape {x}, got {t.shape}"
             + ("; targets that are probabilities must have a floating dtype" if t.shape == x else "")
         )
-    if not all_below(t, classes) and (outside := ((t < 0) | (t >= classes)) & (t != ignore_index)).any():
+    below = all_below(t, classes, ignored=ignore_index, name=name)
+    if not below and (outside := ((t < 0) | (t >= classes)) & (t != ignore_index)).any():
         position = tuple(int(i[0]) for i in outside.nonzero())
         raise IndexError(
             f"{name}: Target {t[position]} at position {position} is out of bounds for {classes} classes; use 0 .. "
@@ -195,6 +196,10 @@ def _reduced_classes(
     t = target._array
     if reduction != "mean":
         return _reduced(losses if t.ndim == 1 else reshape(losses, t.shape), reduction)
+    if losses.is_cuda:  # without reading how many are counted
+        kept = t != ignore_index
+        of_each = kept if weight is None else kept * weight._array[t * kept]
+        return sum(losses) / losses._result(of_each.sum().astype(losses._array.dtype))
     counted = t[t != ignore_index]
     if weight is None and counted.size == t.size:
         return mean(losses)
@@ -601,7 +606,7 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "m
         raise RuntimeError(
             f"{name}: 'target' is out of range: expected -1 .. {x.shape[-1] - 1}, got {t.min()}, {t.max()}"
         )
-    counts = xp.logical_and.accumulate(t >= 0, axis=-1)  # which entries are labels
+    counts = xp.cumprod(t >= 0, axis=-1).astype(bool)  # which entries are labels
     labels = xp.where(counts, t, 0)
     is_label = ((labels[..., None] == xp.arange(x.shape[-1])) & counts[..., None]).any(axis=-2)
     scores = gather(input, -1, input._result(labels))
@@ -662,7 +667,7 @@ def ctc_loss(
         raise RuntimeError(f"{name}: blank must be in label range, 0 .. {classes - 1}, got {blank}")
     of_input = _lengths(xp, "input_lengths", input_lengths, batch, steps)
     of_target = _lengths(xp, "target_lengths", target_lengths, batch, None)
-    inside = xp.arange(of_target.max(initial=0)) < of_target[:, None]
+    inside = xp.arange(int(xp.max(of_target, initial=0))) < of_target[:, None]
     labels = xp.full(inside.shape, blank)
     labels[inside] = _labels_in_order(targets._array, of_target, inside, classes)
     # Between the labels, before and after them stands a blank, where a path may be but need not.

@@ -128,8 +128,8 @@ def xlogy(input: Any, other: Any) -> Tensor:
 def _floating_tensors(a: Any, b: Any) -> tuple[Tensor, ...]:
     """Both operands as floating tensors, a number in the dtype of the other."""
     like = to_floating(a if is_tensor(a) else b)
-    array = like._xp.asarray
-    return tuple(to_floating(x) if is_tensor(x) else like._result(array(x, like._array.dtype)) for x in (a, b))
+    full, dtype = like._xp.full, like._array.dtype
+    return tuple(to_floating(x) if is_tensor(x) else like._result(full((), x, dtype)) for x in (a, b))
 
 
 def logit(input: Tensor, eps: float | None = None) -> Tensor:

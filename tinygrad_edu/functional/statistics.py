@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend import dtypes
+from ..backend import dtypes, transfers
 from .arguments import Dim, dim_index, is_tensor, on_tensor, require_tensor, to_floating
 from .elementwise import clamp, clone, div, isnan, lerp, logical_not, logical_xor, mul, ne, sqrt, sub, where
 from .indexing import gather
@@ -84,7 +84,7 @@ def _quantile(name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, how: st
         raise RuntimeError(f"{name}() interpolation must be one of {', '.join(_BETWEEN)}, but got {how!r}")
     if is_tensor(q) and (q.dtype != input.dtype or q.ndim > 1):
         raise RuntimeError(f"{name}() q must be a number or a vector of {input.dtype}, got {q.dtype} {tuple(q.shape)}")
-    shares = np.asarray(q._array if is_tensor(q) else q, input._array.dtype)
+    shares = np.asarray(transfers.to_host(q._array) if is_tensor(q) else q, input._array.dtype)
     if not ((shares >= 0) & (shares <= 1)).all():
         raise RuntimeError(f"{name}() q must be in the range [0, 1] but got {q}")
     at = None if dim is None else dim_index(dim, input.ndim)
@@ -92,7 +92,7 @@ def _quantile(name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, how: st
     ordered = sort(x, -1).values  # NaN last
     count = sum(logical_not(isnan(x)), -1, keepdim=True)
     last = (clamp(count, min=1) if ignore_nan else where(count < x.shape[-1], 0 * count + x.shape[-1], count)) - 1
-    rank = mul(input._result(shares.reshape(-1)), last)  # (..., Q)
+    rank = mul(input._result(transfers.to_device(shares.reshape(-1), input.device)), last)  # (..., Q)
     if not ignore_nan:  # the last element is NaN if any is
         rank = where(any(isnan(x), -1, keepdim=True), last.to(rank.dtype), rank)
     if how != "linear" and how != "midpoint":
@@ -113,22 +113,22 @@ def _quantile(name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, how: st
 @on_tensor
 def cummax(input: Tensor, dim: int) -> ValuesAndIndices:
     """The largest of each element and those before it along dim, and where it was last found: (values, indices)."""
-    return _running_extreme(input, dim, np.maximum)
+    return _running_extreme(input, dim, "maximum")
 
 
 @on_tensor
 def cummin(input: Tensor, dim: int) -> ValuesAndIndices:
     """The smallest of each element and those before it along dim, and where it was last found: (values, indices)."""
-    return _running_extreme(input, dim, np.minimum)
+    return _running_extreme(input, dim, "minimum")
 
 
-def _running_extreme(input: Tensor, dim: int, extreme: Any) -> ValuesAndIndices:
+def _running_extreme(input: Tensor, dim: int, extreme: str) -> ValuesAndIndices:
     at, x, xp = dim_index(dim, input.ndim), input._array, input._xp
     if not x.ndim:
         return ValuesAndIndices(input.clone(), input._result(xp.zeros((), np.int64)))
-    running = extreme.accumulate(x, axis=at)
+    running = getattr(xp, extreme).accumulate(x, axis=at)
     place = xp.arange(x.shape[at]).reshape([-1 if d == at else 1 for d in range(x.ndim)])
-    indices = input._result(np.maximum.accumulate(xp.where((x == running) | (x != x), place, 0), axis=at))
+    indices = input._result(xp.maximum.accumulate(xp.where((x == running) | (x != x), place, 0), axis=at))
     return ValuesAndIndices(gather(input, at, indices), indices)
 
 
@@ -213,15 +213,16 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
         )
     if bins <= 0:
         raise RuntimeError(f"histc: bins must be > 0, got {bins}")
-    low, high = (x.min(), x.max()) if min == max and x.size else (min, max)
+    low, high = (x.min().item(), x.max().item()) if min == max and x.size else (min, max)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise RuntimeError(f"histc: range of [{low}, {high}] is not finite")
     if low > high:
         raise RuntimeError(f"histc: max must be larger than min, got min={low} and max={high}")
     low, high = (low - 1, high + 1) if low == high else (low, high)
     inside = x[(x >= low) & (x <= high)].astype(np.float64)
-    place = np.minimum(((inside - float(low)) * (bins / (float(high) - float(low)))).astype(np.int64), bins - 1)
-    return input._result(np.bincount(place, minlength=bins).astype(x.dtype))
+    xp = input._xp
+    place = xp.minimum(((inside - float(low)) * (bins / (float(high) - float(low)))).astype(np.int64), bins - 1)
+    return input._result(xp.bincount(place, minlength=bins).astype(x.dtype))
 
 
 def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Any:

@@ -551,7 +551,7 @@ class FloorDivide(Op):
 
     @staticmethod
     def forward(xp, a, b):
-        return a // b, ()
+        return xp.floor_divide(a, b), ()
 
     @staticmethod
     def backward(xp, saved, gy):

@@ -201,7 +201,8 @@ def _diagonal(xp, x, offset, axis1, axis2):
     if isinstance(xp, Mirror):
         return xp.apply(Diagonal, x, offset=offset, axis1=axis1, axis2=axis2)
     y = x.diagonal(offset, axis1, axis2)
-    y.flags.writeable = x.flags.writeable
+    if hasattr(x.flags, "writeable"):
+        y.flags.writeable = x.flags.writeable
     return y
 
 
