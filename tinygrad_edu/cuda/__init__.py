@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import absent as _absent
 from .. import random
+from ..autograd.exhausted import OutOfMemoryError as OutOfMemoryError
 from ..backend import gpu, promises
 from ..backend.device import Device as _Device
 from ..backend.device import as_device as _as_device
@@ -123,7 +124,7 @@ def _watched() -> _Peak:
     """Follow CuPy's memory from now on: it calls a hook at every allocation."""
     cp, peak = gpu.cupy(), _Peak()
 
-    class Hook(cp.cuda.memory_hook.MemoryHook):  # type: ignore[misc, name-defined]
+    class Hook(cp.cuda.memory_hook.MemoryHook):  # type: ignore[name-defined]
         name = "tinygrad_edu"
 
         def malloc_postprocess(self, *, device_id: int, **about: Any) -> None:
