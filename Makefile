@@ -16,7 +16,7 @@ endif
 .DEFAULT_GOAL := help
 # Two goals at once would install into .venv at once.
 .NOTPARALLEL:
-.PHONY: help train test slow browser mutants pages lint types bench dev clean
+.PHONY: help train test slow browser device mutants pages lint types bench dev clean
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ browser: $(VENV)/.browser ## open the inspector's page in Chromium and read it (
 	@command -v chromium chromium-browser google-chrome > /dev/null \
 	  || { echo "Chromium is missing; install it: sudo apt-get install -y chromium" >&2; exit 1; }
 	$(RUN) -m pytest -m browser $(ARGS)
+
+device: ## run the tests of the GPU: on one that is found, else on the CPU by ../shared/cupy-on-cpu, in .venv-device
+	PYTHON=$(PYTHON) .ci/device $(ARGS)
 
 mutants: $(VENV)/.test ## break every gradient in every small way: some test must notice each
 	$(RUN) -m tinygrad_edu.testing.mutants --report docs/mutants.md $(ARGS)
@@ -54,7 +57,7 @@ bench: $(VENV)/.test ## measure speed beside PyTorch's and write benchmarks/RESU
 dev: $(VENV)/.dev ## install all that developing needs into .venv
 
 clean: ## remove .venv, caches and builds; runs/ stays
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-device build dist *.egg-info .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # $(VENV)/.NAME stands for "the extra NAME is installed". The whole of pip's output is in $(VENV)/pip-NAME.log.

@@ -30,7 +30,7 @@ class Device:
 
     __slots__ = ("type", "index", "_outside")
 
-    def __init__(self, type: str | int | Device, index: int | None = None) -> None:
+    def __init__(self, type: Any, index: int | None = None) -> None:
         self.type: str
         self.index: int | None
         if isinstance(type, Device):

@@ -29,8 +29,10 @@ def in_range(indices: Any, low: int, high: int, ignored: int | None, sentence: s
 @functools.cache
 def _kernel(cp: Any) -> Any:
     return cp.ElementwiseKernel(
-        "T index, int64 low, int64 high, int64 allowed, bool ignores, int32 number", "raw int32 note",
-        "if ((index < low || index >= high) && !(ignores && index == allowed)) note[0] = number;", "tinygrad_edu_in_range",
+        "T index, int64 low, int64 high, int64 allowed, bool ignores, int32 number",
+        "raw int32 note",
+        "if ((index < low || index >= high) && !(ignores && index == allowed)) note[0] = number;",
+        "tinygrad_edu_in_range",
     )  # fmt: skip
 
 

@@ -1,0 +1,147 @@
+"""Tensors on the GPU: moving, mixing, printing, reading, changing in place; and what `tinygrad_edu.cuda` tells."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_edu as tg
+from tinygrad_edu.backend import transfers
+
+
+def test_a_tensor_moves_and_its_gradient_comes_back():
+    x = tg.ones(3, requires_grad=True)
+    y = x.to("cuda")
+    assert y.device == tg.device("cuda:0") and y.is_cuda and y.get_device() == 0 and x.cuda(0).is_cuda
+    (y * tg.tensor([1.0, 2.0, 3.0], device="cuda")).sum().cpu().backward()
+    assert not x.grad.is_cuda and x.grad.tolist() == [1, 2, 3]
+    assert y.to("cuda") is y and x.cpu() is x and x.to(0).is_cuda
+    z = tg.ones(2, device="cuda", requires_grad=True)
+    (z.cpu() * 2).sum().backward()
+    assert z.grad.is_cuda and z.grad.tolist() == [2, 2]
+
+
+def test_two_devices_in_one_operation_are_refused():
+    x, y = tg.ones(3, device="cuda"), tg.ones(3)
+    for mixed in (lambda: x + y, lambda: y + x, lambda: tg.cat([x, y]), lambda: x @ y, lambda: y.add_(x),
+                  lambda: x.add_(y), lambda: x + np.ones(3, np.float32)):  # fmt: skip
+        with pytest.raises(RuntimeError, match="found at least two devices, cuda:0 and cpu!"):
+            mixed()
+    with pytest.raises(RuntimeError, match="cuda:0 and cpu"):
+        x += y
+    assert (x * tg.tensor(2.0)).tolist() == [2, 2, 2]  # 0-d tensors of the CPU may take part
+    scale = tg.tensor(2.0, requires_grad=True)
+    (x * scale).sum().backward()
+    assert not scale.grad.is_cuda and scale.grad.item() == 3
+
+
+def test_reading_values():
+    x = tg.arange(3, device="cuda")
+    assert "device='cuda:0'" in repr(x) and x.tolist() == [0, 1, 2]
+    assert x[1].item() == 1 and bool(x[1]) and int(x[2]) == 2
+    with pytest.raises(TypeError, match=r"Use Tensor.cpu\(\) to copy the tensor to host memory first"):
+        x.numpy()
+    assert x.numpy(force=True).tolist() == x.cpu().numpy().tolist()
+
+
+def test_views_share_memory_and_versions():
+    x = tg.zeros(3, 4, device="cuda")
+    x[1] += 1
+    x.T[0].fill_(5)
+    x[:, 3:].mul_(2)
+    assert x.tolist() == [[5, 0, 0, 0], [5, 1, 1, 2], [5, 0, 0, 0]]
+    with pytest.raises(RuntimeError, match="cannot be written to"):
+        tg.zeros(1, 3, device="cuda").expand(2, 3).add_(1)
+    w = tg.ones(3, device="cuda", requires_grad=True)
+    y = w * 2
+    z = (y * y).sum()
+    y.add_(1)
+    with pytest.raises(RuntimeError, match="was changed in place"):
+        z.backward()
+    with pytest.raises(RuntimeError, match="leaf Variable"):
+        w.add_(1)
+
+
+def test_the_default_device():
+    with tg.device("cuda"):
+        assert all(t.is_cuda for t in (tg.zeros(2), tg.tensor([1]), tg.rand(2), tg.arange(3), tg.Tensor(2)))
+        with tg.device("cpu"):
+            assert not tg.ones(1).is_cuda
+        assert tg.nn.Linear(2, 2).weight.is_cuda
+    assert not tg.zeros(2).is_cuda
+    tg.set_default_device("cuda")
+    try:
+        assert tg.get_default_device() == tg.device("cuda:0") and tg.full((2,), 3).is_cuda
+    finally:
+        tg.set_default_device(None)
+    x = tg.ones(2, device="cuda")
+    assert all(t.is_cuda for t in (tg.zeros_like(x), tg.rand_like(x), x.new_zeros(2), x.new_tensor([1])))
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8192, 20001])
+def test_a_seed_gives_the_same_numbers_on_both_devices(n):
+    def drawn(device):
+        tg.manual_seed(2**70 + 5)
+        ones = tg.ones(n, device=device)
+        return [
+            tg.rand(n, device=device), tg.rand(n, dtype=tg.float64, device=device), tg.randperm(n, device=device),
+            tg.randint(-3, 900, (n,), device=device), tg.nn.functional.dropout(ones), ones.bernoulli_(0.3),
+            tg.randn(n, device=device),
+        ]  # fmt: skip
+
+    for x, y in zip(drawn("cuda"), drawn("cpu"), strict=True):
+        assert x.is_cuda and np.allclose(x.cpu().numpy(), y.numpy(), rtol=1e-6)
+    tg.manual_seed(1)
+    tg.rand(5, device="cuda")
+    here = tg.get_rng_state()
+    tg.manual_seed(1)
+    tg.rand(5)
+    assert tg.equal(here, tg.get_rng_state())
+
+
+def test_an_index_out_of_range_is_reported_at_the_next_reading():
+    table = tg.ones(4, 2, device="cuda")
+    for wrong in (lambda: tg.nn.functional.embedding(tg.tensor([4], device="cuda"), table),
+                  lambda: table[tg.tensor([-5], device="cuda")],
+                  lambda: tg.nn.functional.cross_entropy(table, tg.tensor([0, 1, 2, 0], device="cuda"))):  # fmt: skip
+        y = wrong()
+        with pytest.raises(IndexError, match="out of bounds"):
+            y.sum().item()
+    right = tg.nn.functional.cross_entropy(table, tg.tensor([0, 1, -100, 0], device="cuda"))
+    assert right.item() == pytest.approx(np.log(2))
+
+
+def test_devices_that_are_not_there():
+    with pytest.raises(RuntimeError, match="'cuda:99' does not exist"):
+        tg.zeros(1, device="cuda:99")
+
+
+def test_what_the_gpu_tells():
+    cuda = tg.cuda
+    assert cuda.is_available() and cuda.is_initialized() and cuda.device_count() >= 1 and cuda.current_device() == 0
+    assert cuda.get_device_name()
+    cuda.set_device("cuda:0")
+    with cuda.device(0):
+        cuda.synchronize()
+    cuda.empty_cache()
+    cuda.reset_peak_memory_stats()
+    before = cuda.memory_allocated()
+    x = tg.zeros(1000, 1000, device="cuda")
+    assert cuda.memory_allocated() - before >= x.nbytes
+    del x
+    assert cuda.max_memory_allocated() - before >= 4_000_000 and cuda.memory_reserved() >= 4_000_000
+    start, end = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
+    stream = cuda.Stream()
+    with stream:
+        start.record()
+        tg.ones(10, device="cuda").sum()
+        end.record()
+    stream.synchronize()
+    assert stream.query() and end.query() and start.elapsed_time(end) >= 0
+
+
+def test_copies_are_counted():
+    with transfers.counted() as count:
+        x = tg.ones(4).cuda()
+        x.sum().item()
+    assert (count.to_device, count.to_host, count.bytes) == (1, 1, 20)
