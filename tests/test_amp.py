@@ -151,7 +151,8 @@ def torch_dtype(device: str, call: Call, x: str, w: str) -> str:
 @contextlib.contextmanager
 def our_casts(rules: str) -> Iterator[None]:
     """What autocast does on a device, on the CPU."""
-    outside, state.autocast = state.autocast, {"cpu": Casting(tg.float16, RULES[rules])}
+    outside = state.autocast
+    precision.set_casts({"cpu": Casting(tg.float16, RULES[rules])})
     try:
         yield
     finally:
@@ -249,7 +250,8 @@ def test_it_acts_within_its_context_alone():
 
 
 def test_other_devices_and_dtypes_are_left_alone():
-    outside, state.autocast = state.autocast, {"cuda": Casting(tg.float16, RULES["cuda"])}
+    outside = state.autocast
+    precision.set_casts({"cuda": Casting(tg.float16, RULES["cuda"])})
     try:
         assert product(tg.ones(2, 2)) == tg.float32
     finally:

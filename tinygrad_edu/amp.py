@@ -27,7 +27,7 @@ from .autograd.modes import no_grad, state
 from .backend import dtypes
 from .backend.device import Device, as_device
 from .functional.elementwise import isfinite, logical_and, mul
-from .functional.precision import RULES, Casting
+from .functional.precision import RULES, Casting, set_casts
 from .tensor import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -85,7 +85,7 @@ class autocast:
         casts.pop(self.device, None)
         if self._enabled:
             casts[self.device] = Casting(dtypes.float16, RULES[self.device])
-        state.autocast = casts or None
+        set_casts(casts or None)
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -68,15 +68,25 @@ class Casting(NamedTuple):
     rules: Mapping[str, str]
 
 
+_ever = False  # whether autocast was ever on: before that, functions need not ask in each call
+
+
+def set_casts(casts: Mapping[str, Casting] | None) -> None:
+    """Cast so from now on in this thread, by kind of device; None: not at all."""
+    global _ever
+    _ever = _ever or casts is not None
+    state.autocast = casts
+
+
 def autocasts(function: F) -> F:
     """Let autocast choose the dtype of the tensors that are given to this function of one of the lists."""
     name = function.__name__
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        casts = state.autocast
-        if casts is None:
+        if not _ever or state.autocast is None:
             return function(*args, **kwargs)
+        casts = state.autocast
         tensors = [x for x in _each((*args, *kwargs.values())) if _may_be_cast(x)]
         casting = casts.get(tensors[0].device.type) if tensors else None
         rule = casting and casting.rules.get(name)
