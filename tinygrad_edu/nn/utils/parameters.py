@@ -97,7 +97,8 @@ def clip_grad_norm_(
     gradients = _gradients(parameters)
     arrays = [gradient._array for gradient in gradients]
     fused = fused_update(arrays) if arrays else None
-    if float(norm_type) == 2 and not error_if_nonfinite and hasattr(fused, "clip"):  # on a GPU, without waiting for it
+    if fused is not None and float(norm_type) == 2 and not error_if_nonfinite and hasattr(fused, "clip"):
+        # On a GPU, and nothing waits for the norm.
         on_device = fused.clip(arrays, float(max_norm))
         for gradient in gradients:
             gradient._changed()
