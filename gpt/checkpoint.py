@@ -378,8 +378,8 @@ def _copied(tensors: Tensors, memory: np.ndarray) -> Tensors:
     """The same with every tensor in `memory`; those that are tied stay tied."""
     copies, begin = {}, 0
     for place, tensor in _distinct(tensors).items():
-        copy = memory[begin : begin + tensor.nbytes].view(tensor.numpy().dtype).reshape(tensor.shape)
-        np.copyto(copy, tensor.numpy())
+        copy = memory[begin : begin + tensor.nbytes].view(tensor.dtype.dtype).reshape(tensor.shape)
+        np.copyto(copy, tensor.cpu().numpy())
         copies[place] = tg.from_numpy(copy)
         begin += _room(tensor)
     return _each(tensors, lambda tensor: copies[_place(tensor)])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any
 
 from .. import absent as _absent
 from .. import random
 from ..autograd.exhausted import OutOfMemoryError as OutOfMemoryError
-from ..backend import gpu, promises
+from ..backend import gpu, peaks, promises
 from ..backend.device import Device as _Device
 from ..backend.device import as_device as _as_device
 from . import amp as amp
@@ -111,32 +110,6 @@ def manual_seed_all(seed: int) -> None:
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
 
-class _Peak:
-    """The most bytes in use and held at once, by GPU, since it was reset."""
-
-    def __init__(self) -> None:
-        self.used: dict[int, int] = {}
-        self.held: dict[int, int] = {}
-
-
-@functools.cache
-def _watched() -> _Peak:
-    """Follow CuPy's memory from now on: it calls a hook at every allocation."""
-    cp, peak = gpu.cupy(), _Peak()
-
-    class Hook(cp.cuda.memory_hook.MemoryHook):  # type: ignore[name-defined]
-        name = "tinygrad_edu"
-
-        def malloc_postprocess(self, *, device_id: int, **about: Any) -> None:
-            pool = cp.get_default_memory_pool()
-            peak.used[device_id] = max(peak.used.get(device_id, 0), pool.used_bytes())
-            peak.held[device_id] = max(peak.held.get(device_id, 0), pool.total_bytes())
-
-    hook = Hook()
-    hook.__enter__()
-    return peak
-
-
 def _pool(device: Any) -> tuple[int, Any]:
     return _index(device), gpu.cupy().get_default_memory_pool()
 
@@ -160,23 +133,23 @@ def memory_reserved(device: Any = None) -> int:
 
 
 def max_memory_allocated(device: Any = None) -> int:
-    """The most bytes that were in use on the GPU since `reset_peak_memory_stats`; 0 without a GPU."""
+    """The most bytes that were in use on the GPU since `reset_peak_memory_stats`; 0 without one."""
     if not is_available():
         return 0
-    return max(_watched().used.get(_index(device), 0), memory_allocated(device))
+    return max(peaks.watched().used.get(_index(device), 0), memory_allocated(device))
 
 
 def max_memory_reserved(device: Any = None) -> int:
-    """The most bytes that were held on the GPU since `reset_peak_memory_stats`; 0 without a GPU."""
+    """The most bytes that were held on the GPU since `reset_peak_memory_stats`; 0 without one."""
     if not is_available():
         return 0
-    return max(_watched().held.get(_index(device), 0), memory_reserved(device))
+    return max(peaks.watched().held.get(_index(device), 0), memory_reserved(device))
 
 
 def reset_peak_memory_stats(device: Any = None) -> None:
     """Count the most bytes anew from now on. RuntimeError: there is no GPU."""
     index = _index(device)
-    _watched().used[index], _watched().held[index] = memory_allocated(index), memory_reserved(index)
+    peaks.watched().used[index], peaks.watched().held[index] = memory_allocated(index), memory_reserved(index)
 
 
 def empty_cache() -> None:
