@@ -66,7 +66,8 @@ def stream_text(
     """
     ids = tokenizer.encode(prompt, allow_special=True) or [_beginning(tokenizer)]
     stop = tokenizer.end_of_text
-    tokens = model.stream(tg.tensor([ids]), max_new_tokens, stop=stop, **options)
+    prompted = tg.tensor([ids], device=model.wte.weight.device)
+    tokens = model.stream(prompted, max_new_tokens, stop=stop, **options)
     return _pieces(tokens, tokenizer, stop)
 
 
