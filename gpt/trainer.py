@@ -48,7 +48,7 @@ SHORTEST_BLOCK = 8  # tokens, that advice proposes
 # When a run goes on.
 CHANGEABLE = (
     "max_iters", "eval_interval", "eval_iters", "final_eval_iters", "log_interval", "sample_tokens", "health",
-    "recompute",
+    "recompute", "device",
 )  # fmt: skip
 
 
@@ -353,8 +353,9 @@ class Trainer:
         """The trainer of a run as it was saved: what follows equals a run that never stopped, bit for bit.
 
         path: the run's folder, or one of its checkpoints. changes: new values for some of max_iters, eval_interval,
-        eval_iters, final_eval_iters, log_interval, sample_tokens, health, recompute. FileNotFoundError, ValueError: no
-        such checkpoint, a damaged one, another text, or changes that would not be the same run.
+        eval_iters, final_eval_iters, log_interval, sample_tokens, health, recompute, device (on another device it goes
+        on to within rounding). FileNotFoundError, ValueError: no such checkpoint, a damaged one, another text, or
+        changes that would not be the same run.
         """
         saved = checkpoint.load(path)
         if fixed := [name for name in changes if name not in CHANGEABLE]:
