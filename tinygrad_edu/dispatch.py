@@ -14,8 +14,8 @@ from typing import Any
 from .autograd.engine import Node, owner
 from .autograd.exhausted import out_of_memory
 from .autograd.modes import state, tell
-from .backend import gpu
 from .backend.device import IGNORED, errors, is_array, module_of, of_array
+from .backend.gpu import array_types
 from .ops import transfer
 
 _twins: dict[str, dict[str, Any]] = {}  # op name -> device type -> fused twin
@@ -84,7 +84,7 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     The operation is recorded when recording is on and an input requires grad. Attributes are the op's settings, such
     as an axis; they are recorded too.
     """
-    if gpu.array_types and op is not transfer.ToDevice:
+    if array_types and op is not transfer.ToDevice:
         inputs = on_one_device(op, inputs)
     record = state.recording and op.differentiable
     arrays: list[Any] = []
