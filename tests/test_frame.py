@@ -29,7 +29,6 @@ LAYERS = (
     ("tinygrad_edu.serialization", "tinygrad_edu.amp", "tinygrad_edu.settings", "tinygrad_edu.backends"),
     ("tinygrad_edu.linalg", "tinygrad_edu.special", "tinygrad_edu.cuda"),
     ("tinygrad_edu.nn", "tinygrad_edu.optim", "tinygrad_edu.data"),
-    ("tinygrad_edu.utils",),
     ("tinygrad_edu.utils",),  # only PyTorch's places for what stands elsewhere
     ("tinygrad_edu.testing",),
     ("tinygrad_edu.inspect",),

@@ -588,6 +588,7 @@ def test_names_that_pytorch_has_too():
         "settings",
         "torch_names",
         "tensor",
+        "recompute",
         "use_kernels",
     }
     modules = {"serialization", "testing", "inspect", "Function"}  # PyTorch has Function in autograd alone

@@ -79,8 +79,8 @@ def fused_update(*lists: Sequence[Any]) -> Any:
 
 def stacked_product(a: Any, b: Any) -> Any:
     """a @ b for stacks of matrices, (N, R, K) and (N, K, C), by the kernels' threads if they can."""
-    if dispatch.twins_in_use() and a.size >= SMALLEST:
-        module = _module(of_array(a).type, "stacks")
+    if dispatch.twins_in_use() and a.size >= SMALLEST and of_array(a).type == "cpu":  # elsewhere the library does it
+        module = _module("cpu", "stacks")
         if module is not None and module.accept(a, b):
             return module.product(a, b)
     return a @ b
