@@ -1,0 +1,66 @@
+"""What is said where a GPU cannot be used, for every reason that there is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+import tinygrad_edu as tg
+from tinygrad_edu.backend import gpu
+
+
+@pytest.fixture(autouse=True)
+def _anew() -> Iterator[None]:
+    """Nothing is known yet of this machine's CuPy."""
+    gpu.cupy.cache_clear()
+    yield
+    gpu.cupy.cache_clear()
+
+
+class CUDARuntimeError(RuntimeError):
+    pass
+
+
+def _cupy(count):
+    runtime = SimpleNamespace(
+        CUDARuntimeError=CUDARuntimeError, getDeviceCount=count, is_hip=False, runtimeGetVersion=lambda: 12090
+    )
+    return SimpleNamespace(__version__="14.0.1", cuda=SimpleNamespace(runtime=runtime))
+
+
+def _refusal():
+    assert not tg.cuda.is_available() and tg.cuda.device_count() == 0
+    with pytest.raises(RuntimeError) as caught:
+        tg.zeros(2, device="cuda")
+    return str(caught.value)
+
+
+def test_two_wheels(monkeypatch):
+    monkeypatch.setattr(gpu, "wheels", lambda: ["cupy-cuda12x", "cupy-rocm-7-0"])
+    said = _refusal()
+    assert "several CuPy packages are installed (cupy-cuda12x, cupy-rocm-7-0)" in said
+    assert "pip uninstall cupy-cuda12x cupy-rocm-7-0" in said and "tinygrad_edu[rocm]" in said
+
+
+def test_a_driver_that_is_too_old(monkeypatch):
+    def count():
+        raise CUDARuntimeError("cudaErrorInsufficientDriver: the driver is insufficient for the runtime")
+
+    monkeypatch.setitem(sys.modules, "cupy", _cupy(count))
+    said = _refusal()
+    assert "missing or older than CuPy (14.0.1, for CUDA 12) needs" in said and "update the driver" in said
+
+
+def test_no_gpu(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", _cupy(lambda: 0))
+    assert "needs a GPU that CuPy can use (it found none); use device='cpu'" in _refusal()
+
+
+def test_bad_names_of_devices():
+    for name in ("gpu", "cuda:x", "cuda:-1", "mps"):
+        with pytest.raises(RuntimeError, match="device"):
+            tg.zeros(2, device=name)
+    assert tg.device(1) == tg.device("cuda:1") == tg.device("cuda", 1)
