@@ -248,11 +248,15 @@ class Ledger:
         alive = [size / 1e6 for size in self.alive()]
         step, most = self.peak
         total.fill_between(range(len(alive)), alive, step="post", color="#31688e", alpha=0.6)
+        total.plot(step, most / 1e6, "o", color="#31688e")
         total.annotate(
-            f"peak {most / 1e6:,.1f} MB", (step, most / 1e6), xytext=(8, -4), textcoords="offset points", va="top"
+            f"peak {most / 1e6:,.1f} MB", (step, most / 1e6), xytext=(-10, 0), textcoords="offset points", ha="right"
         )
+        total.set_ylim(0, 1.15 * most / 1e6)
         total.set_ylabel("MB alive")
         total.set_xlabel("step: forward operations, then backward")
+        above = lives.get_xaxis_transform()
+        lives.text(self.forward_steps, 1, "backward from here ", transform=above, ha="right", va="top", fontsize=8)
         for axes in (lives, total):
             axes.axvline(self.forward_steps, color="black", linewidth=0.8)
             axes.spines[["top", "right"]].set_visible(False)

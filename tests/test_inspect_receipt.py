@@ -217,3 +217,9 @@ def test_a_freed_graph_is_named_with_the_fix():
     loss.backward()
     with pytest.raises(RuntimeError, match="freed by backward.*retain_graph=True"):
         receipt(loss, w)
+
+
+def test_the_loss_itself_has_no_uses():
+    loss = numbers(3).requires_grad_().sum()
+    with pytest.raises(RuntimeError, match="p is the loss itself, whose gradient is 1"):
+        receipt(loss, loss)

@@ -534,7 +534,7 @@ def test_walking(tmp_path: Path):
     ]
     assert printed(t, op="linear").count("linear (operation") == 2 * sum(op.name == "linear" for op in t.ops)
     assert "\x1b[1m" in printed(t, op="mean", color=True)
-    with pytest.raises(ValueError, match="no step from 0 on is of 'lineal'; give a name"):
+    with pytest.raises(ValueError, match="no step is of 'lineal'; give a name"):
         inspect.walk(t, op="lineal")
     assert printed(t, op=0) == printed(t, op="0") and printed(t, start=3, stop=4) in text
     with pytest.raises(ValueError, match="there are .* steps, from 0 to"):

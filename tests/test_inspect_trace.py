@@ -639,6 +639,8 @@ def test_a_trace_used_before_it_ended(use: Callable[[inspect.Trace], object]):
 def test_misuse_is_told():
     with pytest.raises(ValueError, match="values must be one of none, stats, sample, full, got 'all'"):
         inspect.trace("all")
+    with pytest.raises(ValueError, match="got Linear; run the model in its block"):
+        inspect.trace(nn.Linear(2, 2))  # type: ignore[arg-type]
     with inspect.trace("none"), pytest.raises(RuntimeError, match="traces do not nest"):
         inspect.trace().__enter__()
     assert state.observers == ()
@@ -941,6 +943,18 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 
 
 # ---- text ------------------------------------------------------------------------------------------------------------
+
+
+def test_running_statistics_are_not_taken_for_the_output_of_a_module():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU())
+    with inspect.trace("none") as t:
+        model(tg.ones(5, 3)).sum().backward()
+    assert t.ops[-1].graph and any(op.path == "1" and op.shape == [] for op in t.ops)  # counts the batches, at the end
+    (whole,) = (child for child in tree(t).children if child.module == "Sequential")
+    assert [child.shape for child in whole.children] == [[5, 4]] * 3
+    with inspect.trace("none") as t, tg.no_grad():
+        nn.Linear(3, 4)(tg.ones(5, 3))
+    assert tree(t).children[0].shape == [5, 4]
 
 
 def test_the_summary_is_the_tree_of_modules(gpt: tuple[GPT, inspect.Trace]):

@@ -121,7 +121,7 @@ def short(v: Any) -> str:
 def factor(v: Any) -> str:
     """A number inside a formula."""
     text = short(v)
-    return f"({text})" if text.startswith("-") or "e" in text else text
+    return f"({text})" if text.startswith("-") else text
 
 
 def total(terms: Sequence[str], count: int) -> str:

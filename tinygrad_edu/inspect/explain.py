@@ -189,7 +189,8 @@ def _extent(loss: Tensor, everything: list[Node | Leaf], names: Names) -> str:
         return "The loss has no history at all."
     leaves = [n for n in everything if isinstance(n, Leaf)]
     known = sorted({name for n in leaves for name in names.of(n.tensor)[:1]})
-    listed = f": {', '.join(known[:4])}{', ...' if len(known) > 4 else ''}" if known else ""
+    more = f" and {rest:,} more" if (rest := len(leaves) - len(known[:4])) else ""
+    listed = f": {', '.join(known[:4])}{more}" if known else ""
     return (
         f"The graph of the loss has {len(everything) - len(leaves):,} operations and leads to {len(leaves):,} "
         f"tensor{'s' * (len(leaves) != 1)}{listed}."

@@ -99,7 +99,7 @@ _PRODUCTS: dict[str, Callable[[Shapes, Shape, dict[str, Any], Wanted], Counts]] 
 }
 _MOVING = frozenset(
     "reshape permute slice slice_scatter cat contiguous pad flip roll tril triu diagonal diag_embed index_put scatter "
-    "masked_fill clone cast median".split()
+    "masked_fill clone cast to_device median".split()
 )
 _ADDED_BACK = frozenset(
     "expand index gather embedding unfold windows".split()

@@ -176,7 +176,7 @@ RULES = {
     "where": rule("c a b", "a if c else b", None, "1 if c else 0", "0 if c else 1"),
     "masked_fill": rule("x m v", "v if m else x", "0 if m else 1", None, "1 if m else 0"),
     # copies
-    **dict.fromkeys(("clone", "contiguous"), rule("x", "x", "1")),
+    **dict.fromkeys(("clone", "contiguous", "to_device"), rule("x", "x", "1")),
     # losses
     "binary_cross_entropy_with_logits": rule("x t", "(1 - t)·x - ln(s)", "s - t", "-x", s="sigmoid(x)"),
     "huber_loss": rule(

@@ -21,6 +21,7 @@ KINDS = {
     "pooling": "reduction",
     "shape": "shape",
     "windows": "shape",
+    "transfer": "shape",
     "indexing": "indexing",
     "embedding": "indexing",
     "loss": "loss",

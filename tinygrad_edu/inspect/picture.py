@@ -22,7 +22,7 @@ Level = Literal["module", "op"]
 LEVELS = ("module", "op")
 LARGEST = 2_000  # boxes in one picture
 _LABEL = 40  # characters of a line in a box
-_VIEWS = ("reshape", "permute", "slice", "expand", "contiguous", "cast", "clone")
+_VIEWS = ("reshape", "permute", "slice", "expand", "contiguous", "cast", "clone", "to_device")
 
 
 @dataclass

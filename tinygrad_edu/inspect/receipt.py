@@ -17,7 +17,7 @@ from .names import Names, line
 from .recorder import _summed
 
 SHOWN = 12  # lines of a text; an RNN's weight has one for every step
-VIEWS = ("reshape", "permute", "slice", "expand", "contiguous", "clone", "cast", "transpose")
+VIEWS = ("reshape", "permute", "slice", "expand", "contiguous", "clone", "cast", "to_device", "transpose")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def receipt(loss: Tensor, p: Tensor) -> Receipt:
     up to the gradient (`adds_up`, `error`). p: a parameter, or a tensor on the way, such as the residual stream.
 
     TypeError: loss or p is no Tensor. RuntimeError: a loss of several elements, without history or whose graph was
-    freed, or a p that does not require grad.
+    freed, or a p that does not require grad or is the loss.
     """
     check("receipt", loss, p)
     check_history("receipt", loss)
@@ -137,6 +137,10 @@ def receipt(loss: Tensor, p: Tensor) -> Receipt:
         raise RuntimeError("inspect.receipt: p does not require grad; call requires_grad_() before it is used")
     check_kept("receipt", loss)
     target = p._graph_node()
+    if target is loss._graph_node():
+        raise RuntimeError(
+            "inspect.receipt: p is the loss itself, whose gradient is 1; pass a parameter, or a tensor on the way"
+        )
     flow = Flow(loss, target, keep={target})
     everything = in_backward_order([loss._graph_node()])
     names = Names(everything, sys._getframe(1))

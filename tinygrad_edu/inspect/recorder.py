@@ -69,7 +69,8 @@ class trace:
 
     def __init__(self, values: Level = "sample") -> None:
         if values not in LEVELS:
-            raise ValueError(f"inspect.trace: values must be one of {', '.join(LEVELS)}, got {values!r}")
+            got = repr(values) if isinstance(values, str) else f"{type(values).__name__}; run the model in its block"
+            raise ValueError(f"inspect.trace: values must be one of {', '.join(LEVELS)}, got {got}")
         self.values = values
 
     def __enter__(self) -> Trace:

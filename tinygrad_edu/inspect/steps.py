@@ -202,7 +202,8 @@ def walked(
     chosen = [(n, s) for n, s in steps[start:stop] if not op or _is_of(trace, s, op)]
     if not chosen:
         known = ", ".join(dict.fromkeys(o.name for o in trace.ops))
-        raise ValueError(f"walk: no step from {start} on is of {op!r}; give a name ({known}), a module or a number")
+        since = f" from {start} on" if start else ""
+        raise ValueError(f"walk: no step{since} is of {op!r}; give a name ({known}), a module or a number")
     paint = _painter(color)
     for n, step in chosen:
         lines = _forward_lines(trace, step) if isinstance(step, OpRecord) else _backward_lines(trace, step)

@@ -117,6 +117,7 @@ def tree(trace: Trace, fold: bool = True, steps: int = 1) -> Branch:
     for op, totals in zip(trace.ops, totals_of(trace, steps), strict=True):
         if op.before:
             continue
+        aside = not op.graph and op.differentiable  # such as running statistics: no output depends on it
         branch = top if op.call is None else of_call[op.call]
         own = next((c for c in branch.children if not c.path), None)
         if own is None:
@@ -129,7 +130,8 @@ def tree(trace: Trace, fold: bool = True, steps: int = 1) -> Branch:
             parent = trace.calls[parent].parent
         for one in [*line, top] if branch is not top else line:
             one.totals += totals
-            one.shape = op.shape
+            if one.shape is None or not aside:
+                one.shape = op.shape
         own.ops.append(f"{op.name}{op.shape}")
         own.times[op.name] = own.times.get(op.name, 0.0) + totals.time
     for p in trace.parameters:

@@ -35,7 +35,7 @@ export function card(model, key) {
   const about = group.module || (group.kind === "module" ? "" : `${group.ops.toLocaleString("en")} operations`);
   const subtitle = [cut(about, 26), last === null ? "" : shape(model.ops[last].shape)].filter(Boolean).join(" · ");
   const more = times ? STACK : 0;
-  const w = Math.max(150, textWidth(title, 13) + (times ? textWidth(times, 12) + 20 : 0) + 62, textWidth(subtitle, 11) + 40) + more;
+  const w = Math.max(150, textWidth(title, 13) + (times ? textWidth(times, 12) + 20 : 0) + 62, textWidth(subtitle, 11) + 62) + more;
   return { title, subtitle, times, w, h: 52 + more };
 }
 

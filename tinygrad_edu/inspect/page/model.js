@@ -113,10 +113,11 @@ export class Model {
     this.groupFigures = this.groups.map(own);
     for (const op of this.ops) {
       const f = this.figures[op.id];
+      const aside = !op.graph && op.differentiable; // such as running statistics, which no output depends on
       for (let g = this.parent.get(`o${op.id}`); g !== null && g !== undefined; g = this.groups[g].parent) {
         const sum = this.groupFigures[g];
         for (const name of ["forward", "backward", "flops", "bytes", "saved", "nans", "gradientNans"]) sum[name] += f[name];
-        sum.last = op.id;
+        if (sum.last === null || !aside) sum.last = op.id;
       }
     }
   }
