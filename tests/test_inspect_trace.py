@@ -953,8 +953,8 @@ def test_running_statistics_are_not_taken_for_the_output_of_a_module():
     (whole,) = (child for child in tree(t).children if child.module == "Sequential")
     assert [child.shape for child in whole.children] == [[5, 4]] * 3
     with inspect.trace("none") as t, tg.no_grad():
-        nn.Linear(3, 4)(tg.ones(5, 3))
-    assert tree(t).children[0].shape == [5, 4]
+        nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))(tg.ones(5, 3))
+    assert tree(t).children[0].shape == [5, 2]
 
 
 def test_the_summary_is_the_tree_of_modules(gpt: tuple[GPT, inspect.Trace]):

@@ -85,6 +85,8 @@ class Branch:
     """With everything below."""
     shape: list[int] | None = None
     """Of the last output."""
+    aside: bool = False
+    """Whether that is a value outside the graph, which the next output replaces in any case."""
     children: list[Branch] = field(default_factory=list)
     ops: list[str] = field(default_factory=list)
     """What tells whether two are alike: the operations and their shapes."""
@@ -130,8 +132,8 @@ def tree(trace: Trace, fold: bool = True, steps: int = 1) -> Branch:
             parent = trace.calls[parent].parent
         for one in [*line, top] if branch is not top else line:
             one.totals += totals
-            if one.shape is None or not aside:
-                one.shape = op.shape
+            if one.shape is None or one.aside or not aside:
+                one.shape, one.aside = op.shape, aside
         own.ops.append(f"{op.name}{op.shape}")
         own.times[op.name] = own.times.get(op.name, 0.0) + totals.time
     for p in trace.parameters:

@@ -90,7 +90,7 @@ export class Model {
   }
 
   #total() {
-    const own = () => ({ forward: 0, backward: 0, flops: 0, bytes: 0, saved: 0, nans: 0, gradientNans: 0, last: null });
+    const own = () => ({ forward: 0, backward: 0, flops: 0, bytes: 0, saved: 0, nans: 0, gradientNans: 0, last: null, aside: false });
     this.figures = this.ops.map((op) => {
       const f = own();
       f.last = op.id;
@@ -117,7 +117,7 @@ export class Model {
       for (let g = this.parent.get(`o${op.id}`); g !== null && g !== undefined; g = this.groups[g].parent) {
         const sum = this.groupFigures[g];
         for (const name of ["forward", "backward", "flops", "bytes", "saved", "nans", "gradientNans"]) sum[name] += f[name];
-        if (sum.last === null || !aside) sum.last = op.id;
+        if (sum.last === null || sum.aside || !aside) [sum.last, sum.aside] = [op.id, aside];
       }
     }
   }
