@@ -1,0 +1,24 @@
+"""How many kernels a training step launches, counted: one that is launched anew shows here."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.device import launches
+
+
+@pytest.fixture(scope="module")
+def counted():
+    """By kernels, then phase: what a block launches."""
+    try:
+        return {kernels: launches.per_block(kernels) for kernels in ("reference", "auto")}
+    except RuntimeError as error:
+        pytest.skip(f"the count of launches: {error}")
+
+
+def test_what_a_block_launches(counted):
+    fused = {phase: found.total() for phase, found in counted["auto"].items()}
+    assert fused == {"forward": 14, "backward": 33, "update": 4}
+    assert counted["auto"]["forward"]["product"] == 4 and counted["auto"]["forward"]["attend"] == 1
+    for phase, found in counted["reference"].items():
+        assert fused[phase] < found.total() / 2, phase
