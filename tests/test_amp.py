@@ -497,17 +497,16 @@ def test_a_run_in_float16_is_near_one_in_float32(tiny: TrainConfig):
 
 
 def test_a_run_in_float16_resumes_exactly(tiny: TrainConfig):
-    with tg.use_kernels("reference"):
-        trainer = Trainer.start(tiny)
-        steps = iter(trainer)
-        for _ in range(5):
-            next(steps)
-        trainer.scaler.update(1024.0)
-        trainer.save(Path(tiny.out_dir) / "latest")
-        expected = [step.loss for step in steps]
-        resumed = Trainer.resume(tiny.out_dir)
-        assert resumed.scaler.get_scale() == 1024.0
-        assert [step.loss for step in resumed] == expected
+    trainer = Trainer.start(tiny)
+    steps = iter(trainer)
+    for _ in range(5):
+        next(steps)
+    trainer.scaler.update(1024.0)
+    trainer.save(Path(tiny.out_dir) / "latest")
+    expected = [step.loss for step in steps]
+    resumed = Trainer.resume(tiny.out_dir)
+    assert resumed.scaler.get_scale() == 1024.0
+    assert [step.loss for step in resumed] == expected
 
 
 def test_steps_whose_gradients_overflow_are_skipped_until_the_scale_fits(tiny: TrainConfig):

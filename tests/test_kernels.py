@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import tinygrad_edu as tg
 from tinygrad_edu import dispatch, kernels
 from tinygrad_edu.dispatch import use_kernels
 from tinygrad_edu.nn import functional as F
+from tinygrad_edu.ops.activation import Gelu
 from tinygrad_edu.testing import op_table
 
 pytest.importorskip("numba", reason="the extra 'fast' is not installed")
@@ -281,6 +283,20 @@ def test_a_folder_that_cannot_be_written_means_no_cache(tmp_path):
     closed.write_text("")
     done = run(STEPS, NUMBA_CACHE_DIR=str(closed))
     assert done.returncode == 0, done.stderr
+
+
+def test_arrays_from_files_and_pickles_run_on_kernels(tmp_path):
+    """Their dtype is float32, but not the same object as that of arrays that NumPy makes."""
+    from tinygrad_edu.kernels.cpu import stacks, update
+
+    x = tg.randn(4, 64, 128)
+    tg.save({"x": x}, tmp_path / "x.safetensors")
+    read = tg.load(tmp_path / "x.safetensors")["x"]
+    for y in (x, read, read + 0, tg.from_numpy(pickle.loads(pickle.dumps(x.numpy())))):
+        assert np.array_equal(F.gelu(y).numpy(), F.gelu(x).numpy())
+        assert dispatch.select(Gelu, y._array, [y._array], {}) is not Gelu
+        assert kernels.fused_update([y._array]) is update
+        assert stacks.accept(y._array, y._array.swapaxes(1, 2))
 
 
 def test_the_list_of_a_step_is_what_a_step_compiles():

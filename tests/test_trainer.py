@@ -254,6 +254,28 @@ def test_a_resumed_run_equals_one_that_never_stopped(
     assert json.loads((moved / "run.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_a_run_large_enough_for_kernels_resumes_exactly(
+    tiny: TrainConfig, fused: None, dropout: float, optimizer: Any, dtype: Any
+) -> None:
+    config = replace(
+        tiny, batch_size=4, max_iters=8, optimizer=optimizer, dtype=dtype,
+        model=GPTConfig(block_size=16, n_layer=2, n_head=2, n_embd=48, dropout=dropout),
+    )  # fmt: skip
+
+    def rest(trainer: Trainer) -> tuple[list[tuple[float, float]], dict[str, Any]]:
+        return [(step.loss, step.grad_norm) for step in trainer], state_of(trainer)
+
+    trainer = Trainer.start(config)
+    for _ in itertools.islice(trainer, 5):
+        pass
+    trainer.save(Path(config.out_dir) / "latest")
+    expected = rest(trainer)
+    assert rest(Trainer.resume(config.out_dir)) == expected
+
+
 def test_a_longer_run_goes_on_from_a_finished_one(tiny: TrainConfig, capsys: pytest.CaptureFixture[str]) -> None:
     Trainer.start(tiny).run()
     Trainer.resume(tiny.out_dir).run()

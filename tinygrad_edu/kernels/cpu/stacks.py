@@ -20,7 +20,7 @@ def accept(a: Any, b: Any) -> bool:
 
 
 def _is_stack(x: Any) -> bool:
-    return x.dtype is _FLOAT32 and x.ndim == 3 and (x.flags.c_contiguous or x.swapaxes(1, 2).flags.c_contiguous)
+    return x.dtype == _FLOAT32 and x.ndim == 3 and (x.flags.c_contiguous or x.swapaxes(1, 2).flags.c_contiguous)
 
 
 @kernel("void(int64, int64, int64, float32[:, :, :], float32[:, :, :], float32[:, :, ::1], boolean, boolean)")

@@ -33,7 +33,9 @@ def fits(x: Any, *others: Any) -> bool:
 
 def is_plain(x: Any) -> bool:
     """Whether this is a float32 array whose elements lie in order in memory that may be written."""
-    return type(x) is np.ndarray and x.dtype is _FLOAT32 and x.flags.c_contiguous and x.flags.writeable
+    # Equal, not identical: arrays that were read from a file or unpickled have a dtype object of their own, and so has
+    # what is computed from them.
+    return type(x) is np.ndarray and x.dtype == _FLOAT32 and x.flags.c_contiguous and x.flags.writeable
 
 
 def plain(g: Any) -> Any:
