@@ -214,7 +214,8 @@ def _of_derivative(node: Node, inputs: list[Any], gy: Any, i: int) -> Origin:
     if isinstance(node.op, FunctionCall):
         found = "its backward is your own", "Look at the backward of this Function."
     what, fix = found or (
-        f"it overflowed, for the incoming gradient reaches {_largest(gy):.4g}, the operand {_largest(inputs[i]):.4g}",
+        f"it overflowed, for the incoming gradient reaches {_largest(gy):.4g}, "
+        f"an operand {max(map(_largest, inputs)):.4g}",
         "Scale the loss or the values down" + (", or compute in float32." if gy.dtype.itemsize == 2 else "."),
     )
     return Origin("backward", node, f"has no finite gradient there: {what}", fix, i)
