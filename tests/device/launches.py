@@ -1,7 +1,8 @@
 """Count what a training step of a GPT launches on the GPU: `python -m tests.device.launches`.
 
-The emulated GPU reports each kernel that CuPy launches. Products of matrices it does not report: each `@` in an op is
-one call of cuBLAS, so Python's own tracing counts those. Copies and fills of memory are no kernels and are not counted.
+The emulated GPU reports each kernel that CuPy launches. Products of matrices it does not report: each `@` in an op or
+twin is one call of cuBLAS, so Python's own tracing counts those. Copies and fills of memory are no kernels and are not
+counted.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-OPS = str(ROOT / "tinygrad_edu/ops")
+OPS = str(ROOT / "tinygrad_edu/ops"), str(ROOT / "tinygrad_edu/kernels/cuda")
 PHASES = ("forward", "backward", "update")
 MATMUL = (dis.opmap["BINARY_OP"], [text for _, text in dis._nb_ops].index("@"))  # type: ignore[attr-defined]
 LAUNCH = re.compile(r"cupy-on-cpu: (\S+) <<<")

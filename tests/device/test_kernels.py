@@ -16,7 +16,7 @@ except cp.cuda.runtime.CUDARuntimeError as error:
     pytest.skip(f"CuPy finds no GPU: {error}", allow_module_level=True)
 
 # They need CuPy.
-from tinygrad_edu.kernels.cuda import activation, attention, embedding, loss, normalization, softmax, update  # noqa: E402
+from tinygrad_edu.kernels.cuda import activation, attention, embedding, linear, loss, normalization, softmax, update  # noqa: E402
 from tinygrad_edu.optim.adam import adam_update  # noqa: E402
 
 DTYPES = ("float16", "float32", "float64")
@@ -121,6 +121,7 @@ def attended(heads, queries, keys, channels, value_channels, drop=None):
 CAUSAL, FULL = ({"scale": 0.125, "is_causal": is_causal} for is_causal in (True, False))
 # By name: the twin, the arrays and the attributes.
 CASES = {
+    "linear": (linear.Linear, [N((4, 10, 33)), N((20, 33)), N(20)], {}),
     "layer_norm": (normalization.LayerNorm, [N((6, 8, 128)) * 2 + 1, N(128), N(128)], {"eps": 1e-5}),
     "layer_norm of short rows": (normalization.LayerNorm, [N((1100, 7)), N(7), N(7)], {"eps": 1e-5}),
     "layer_norm of one column": (normalization.LayerNorm, [N((70, 1)), N(1), N(1)], {"eps": 1e-5}),

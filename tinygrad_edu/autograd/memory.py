@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..backend import gpu
 from ..backend.device import address
 
 
@@ -17,6 +18,13 @@ def owner(array: Any) -> Any:
     while hasattr(base, "base"):
         array, base = base, base.base
     return array
+
+
+def share_memory(a: Any, b: Any) -> bool:
+    """Whether two arrays show the memory of one."""
+    if type(a) in gpu.array_types:  # CuPy's arrays with strides of their own have no base
+        return type(b) is type(a) and a.data.mem is b.data.mem
+    return owner(a) is owner(b)
 
 
 class _Range(NamedTuple):
@@ -35,7 +43,7 @@ def joined(a: Any, b: Any, xp: Any) -> Any:
         return None
     first, second = sorted(ranges, key=lambda r: r.start)
     axis, x, y = first.axis, first.values, second.values
-    if first.stop != second.start or owner(x) is not owner(y):
+    if first.stop != second.start or not share_memory(x, y):
         return None
     stride, rest = divmod(address(y) - address(x), x.shape[axis])
     strides = _with(x.strides, axis, stride)

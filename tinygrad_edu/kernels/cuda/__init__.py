@@ -6,7 +6,7 @@ Importing this needs CuPy. The backend calls `register` when a GPU is first used
 from __future__ import annotations
 
 from ... import dispatch
-from . import activation, attention, embedding, loss, normalization, softmax
+from . import activation, attention, embedding, linear, loss, normalization, softmax
 from .twin import Twin
 
 TWINS: tuple[type[Twin], ...] = (
@@ -15,6 +15,7 @@ TWINS: tuple[type[Twin], ...] = (
     activation.Silu,
     activation.Sigmoid,
     activation.Tanh,
+    linear.Linear,
     normalization.LayerNorm,
     normalization.RmsNorm,
     softmax.Softmax,

@@ -68,20 +68,20 @@ extern "C" __global__ void normalise_backward(const T* x, const A* mean, const A
     }
 }
 
-// y (columns,) = the sum of parts (n, columns) over n. Blocks of 32 columns and 8 shares of the sum.
-extern "C" __global__ void add_parts(const A* parts, int n, int columns, T* y)
+// The sums of parts (n, 2, columns) over n, each half an array of its own. Blocks of 32 columns and 8 shares of the sum.
+extern "C" __global__ void add_parts(const A* parts, int n, int columns, T* gweight, T* gbias)
 {
     __shared__ A sums[8][32];
     int column = blockIdx.x * 32 + threadIdx.x;
     A sum = 0;
-    if (column < columns)
+    if (column < 2 * columns)
         for (int i = threadIdx.y; i < n; i += 8)
-            sum += parts[Index(i) * columns + column];
+            sum += parts[Index(i) * 2 * columns + column];
     sums[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
-    if (threadIdx.y == 0 && column < columns) {
+    if (threadIdx.y == 0 && column < 2 * columns) {
         for (int share = 1; share < 8; share++)
             sum += sums[share][threadIdx.x];
-        y[column] = T(sum);
+        (column < columns ? gweight[column] : gbias[column - columns]) = T(sum);
     }
 }

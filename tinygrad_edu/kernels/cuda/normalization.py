@@ -53,9 +53,9 @@ def _backward(saved: Any, gy: Any, centred: bool) -> Any:
     def of_parameters() -> Any:
         parts = gradients()[1]
         blocks, _, columns = parts.shape
-        y = cp.empty((2, columns), gy.dtype)
+        y = cp.empty(columns, gy.dtype), cp.empty(columns, gy.dtype)
         kernel("normalization", "add_parts", gy.dtype.name, EACH=1)(
-            (-(-2 * columns // 32),), (32, 8), (parts, np.int32(blocks), np.int32(2 * columns), y)
+            (-(-2 * columns // 32),), (32, 8), (parts, np.int32(blocks), np.int32(columns), *y)
         )
         return y
 

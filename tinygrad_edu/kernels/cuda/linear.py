@@ -1,0 +1,36 @@
+"""Layers of products, whose backward keeps the ones that it sums rows with. Meaning: see ops/linalg.py."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import cupy as cp
+
+from ...ops import linalg as ops
+from ...ops.linalg import rows
+from .twin import Twin, fits
+
+
+@functools.lru_cache(maxsize=8)
+def _ones(n: int, dtype: Any, device: int, stream: int) -> Any:
+    """Ones, made once: filled in this stream of work, so that no other may read them."""
+    return cp.ones(n, dtype)
+
+
+class Linear(Twin):
+    op, saved_for = ops.Linear, ops.Linear.saved_for
+    forward = ops.Linear.forward
+
+    @staticmethod
+    def accepts(x: Any, weight: Any, bias: Any) -> bool:
+        return bias is not None and fits(x, weight, bias)
+
+    @staticmethod
+    def backward(xp: Any, saved: Any, gy: Any) -> Any:
+        g = rows(gy)
+
+        def of_bias() -> Any:
+            return _ones(len(g), g.dtype, g.device.id, cp.cuda.get_current_stream().ptr) @ g
+
+        return *ops.Linear.backward(xp, saved, gy)[:2], of_bias
