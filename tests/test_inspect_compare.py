@@ -499,3 +499,27 @@ def test_integers_have_to_be_equal():
             F.one_hot(tg.tensor([1000, 5]) + add, 1100).argmax(-1)
         traces.append(t)
     assert not inspect.compare(*traces).agree
+
+
+@pytest.mark.parametrize("values", LEVELS)
+def test_a_check_may_be_missing_and_a_mean_may_be_a_sum_divided(values: str):
+    """As where the numbers are on a GPU, and nobody waits for them."""
+    w = tg.randn(4, 3, generator=tg.Generator().manual_seed(0), requires_grad=True)
+    ids = tg.tensor([3, 1, 1])
+
+    def go(waits: bool, by: float = 3.0) -> inspect.Trace:
+        with inspect.trace(values=values) as t:  # type: ignore[arg-type]
+            if waits:
+                assert int(ids.max()) < 4
+            squares = w[ids].pow(2).sum(1)
+            (squares.mean() if waits else squares.sum() / by).backward()
+        w.grad = None
+        return t
+
+    for pair in ((go(True), go(False)), (go(False), go(True))):
+        found = inspect.compare(*pair)
+        assert found.agree and {row.kind for row in found.rows} == {"output", "gradient", "handed", ".grad"}
+    for pair in ((go(True), go(False, 3.1)), (go(False, 3.1), go(True))):
+        first = inspect.compare(*pair).first
+        assert first is not None and first.kind == "output" and first.what.startswith(("mean", "div"))
+        assert "keepdims" not in first.note

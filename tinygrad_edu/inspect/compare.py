@@ -244,8 +244,7 @@ def _by_module(trace: Trace) -> bool:
 
 def _operations(result: Comparison, a: Trace, b: Trace) -> None:
     """Enter forward and backward in the order in which they ran in the first trace."""
-    _check_alike(result.names, a, b)
-    walk = _Walk(result, a, b)
+    walk = _Walk(result, a, b, _twins(result.names, a, b))
     forward = [op for op in reversed(a.ops) if op.during is None]
     for step in a.backward:
         while forward and _ran_before(forward[-1], step):
@@ -262,8 +261,8 @@ def _ran_before(op: OpRecord, step: BackwardRecord) -> bool:
 class _Walk:
     """Enters rows, and knows how far apart the values are that the next ones come from."""
 
-    def __init__(self, result: Comparison, a: Trace, b: Trace) -> None:
-        self.result, self.a, self.b = result, a, b
+    def __init__(self, result: Comparison, a: Trace, b: Trace, twins: dict[int, OpRecord]) -> None:
+        self.result, self.a, self.b, self.twins = result, a, b, twins
         self.apart: dict[int, float] = {}  # the output of each operation
         # What has been handed to each operation or parameter: sizes, and how far apart they are.
         self.handed: dict[tuple[str, int | None], list[tuple[float, float]]] = {}
@@ -277,21 +276,23 @@ class _Walk:
                 self.inside.setdefault(op.inside, []).append(op.id)
         self.pairs: dict[int, int] = {}  # the number that each parameter has in the second trace
         for op in a.ops:
-            for i, j in zip(op.inputs, b.ops[op.id].inputs, strict=False):
+            for i, j in zip(op.inputs, twins[op.id].inputs if op.id in twins else (), strict=False):
                 if i.parameter is not None and j.parameter is not None and i.parameter not in self.pairs:
                     self.pairs[i.parameter] = j.parameter
                     if _differ(p := a.parameters[i.parameter], b.parameters[j.parameter]):
                         self.differ[p.id] = _called(p)
         steps = {(step.walk, step.op, step.parameter): step for step in b.backward}
         self.others = {
-            step.id: steps.get((step.walk, step.op, None if step.parameter is None else self.pairs.get(step.parameter)))
-            for step in a.backward
-        }
+            step.id: steps.get((
+                step.walk, None if step.op is None else twins[step.op].id,
+                None if step.parameter is None else self.pairs.get(step.parameter),
+            )) for step in a.backward if step.op is None or step.op in twins
+        }  # fmt: skip
 
     def operation(self, x: OpRecord, step: OpRecord | None = None, incoming: float = 0.0) -> None:
         """Enter the output of an operation; of one that backward of another ran, with what came in there."""
-        y = self.b.ops[x.id]
-        if x.value is None or y.value is None:
+        y = self.twins.get(x.id)
+        if y is None or x.value is None or y.value is None:
             return
         before = [i.op for i in x.inputs if i.op is not None] + self.inside.get(x.id, [])
         given = max([incoming, *(self.apart.get(op, 0.0) for op in before)])
@@ -306,10 +307,10 @@ class _Walk:
         """What of an operation differs already before it runs."""
         bad = [self.differ[i.parameter] for i in x.inputs if i.parameter in self.differ]
         notes = [f"Its input {' and '.join(dict.fromkeys(bad))} differs already."] if bad else []
-        given: list[tuple[str, Any, Any]] = [
-            ("It is given", i.number, j.number) for i, j in zip(x.inputs, y.inputs, strict=False)
-        ]
-        given += [(f"Its {name} is", x.attrs.get(name), y.attrs.get(name)) for name in {**x.attrs, **y.attrs}]
+        given: list[tuple[str, Any, Any]] = []
+        if x.name == y.name:
+            given += [("It is given", i.number, j.number) for i, j in zip(x.inputs, y.inputs, strict=False)]
+            given += [(f"Its {name} is", x.attrs.get(name), y.attrs.get(name)) for name in {**x.attrs, **y.attrs}]
         given += [("It ran as", *_pair(f"the kernel {op.kernel}" if op.kernel else "the readable op" for op in (x, y)))]
         names = self.result.names
         notes += [f"{what} {p} in {names[0]}, {q} in {names[1]}." for what, p, q in given if p != q]
@@ -321,6 +322,8 @@ class _Walk:
 
     def step(self, step: BackwardRecord) -> None:
         """Enter a step of backward: what came in, the operations that it ran, and what it handed on."""
+        if step.id not in self.others:
+            return
         other = self.others[step.id]
         if step.parameter is not None:
             if other is not None and step.total is not None and other.total is not None:
@@ -331,7 +334,7 @@ class _Walk:
             return
         assert step.op is not None
         op = self.a.ops[step.op]
-        eps = max(_eps(op.dtype), _eps(self.b.ops[op.id].dtype))
+        eps = max(_eps(op.dtype), _eps(self.twins[op.id].dtype))
         incoming = 0.0
         if other is not None and step.incoming is not None and other.incoming is not None:
             band = self._sum(("op", op.id), step.incoming, eps)
@@ -367,21 +370,54 @@ def _ratio(uncancelled: float, value: ValueRecord) -> float:
     return max(1.0, uncancelled / (size(value) or math.inf))
 
 
-def _check_alike(names: tuple[str, str], a: Trace, b: Trace) -> None:
-    """ValueError: the first operation that is another one."""
-    for x, y in zip(a.ops, b.ops, strict=False):
-        if (x.name, x.shape) != (y.name, y.shape):
+def _twins(names: tuple[str, str], a: Trace, b: Trace) -> dict[int, OpRecord]:
+    """The operation of the second trace for each of the first, by number.
+
+    On a GPU a program does not wait for numbers: there, checks are missing, and the mean of a loss is a sum divided by
+    a count that was never read. So checks may be missing in either, and a mean may be a sum and a division.
+
+    ValueError: the first operation that is another one.
+    """
+    found: dict[int, OpRecord] = {}
+    checks, other_checks = _checks(a), _checks(b)
+    i = j = 0
+    while i < len(a.ops) or j < len(b.ops):
+        x, y = (ops[k] if k < len(ops) else None for ops, k in ((a.ops, i), (b.ops, j)))
+        if x and y and (x.name, x.shape) == (y.name, y.shape):
+            found[x.id], i, j = y, i + 1, j + 1
+        elif x and x.id in checks:
+            i += 1
+        elif y and y.id in other_checks:
+            j += 1
+        elif x and x.name == "mean" and (division := _of_sum(b.ops[j : j + 2], x.shape)):
+            found[x.id], i, j = division, i + 1, j + 2
+        elif y and y.name == "mean" and (division := _of_sum(a.ops[i : i + 2], y.shape)):
+            found[division.id], i, j = y, i + 2, j + 1
+        elif x and y:
             raise ValueError(
                 f"compare: the traces do not match: operation {x.id} is {_whole(a, x)} in {names[0]} and "
                 f"{_whole(b, y)} in {names[1]}; compare runs of the same model on batches of the same shape"
             )
-    if len(a.ops) != len(b.ops):
-        longer, trace = (names[0], a) if len(a.ops) > len(b.ops) else (names[1], b)
-        extra = trace.ops[min(len(a.ops), len(b.ops))]
-        raise ValueError(
-            f"compare: the traces do not match: {names[0]} has {len(a.ops)} operations, {names[1]} {len(b.ops)}; the "
-            f"first that only {longer} has is {_whole(trace, extra)}"
-        )
+        else:
+            longer, trace, extra = (names[0], a, a.ops[i]) if x else (names[1], b, b.ops[j])
+            raise ValueError(
+                f"compare: the traces do not match: {names[0]} has {len(a.ops)} operations, {names[1]} {len(b.ops)}; "
+                f"the first that only {longer} has is {_whole(trace, extra)}"
+            )
+    return found
+
+
+def _of_sum(ops: list[OpRecord], shape: list[int]) -> OpRecord | None:
+    """The second of two operations, if it divides the first, a sum."""
+    if [op.name for op in ops] != ["sum", "div"] or ops[1].inputs[0].op != ops[0].id or ops[1].shape != shape:
+        return None
+    return ops[1]
+
+
+def _checks(trace: Trace) -> set[int]:
+    """The operations that give integers or bools which no other one uses: what the program looked at itself."""
+    used = {i.op for op in trace.ops for i in op.inputs}
+    return {op.id for op in trace.ops if op.id not in used and "float" not in op.dtype}
 
 
 # ---- module by module ------------------------------------------------------------------------------------------------

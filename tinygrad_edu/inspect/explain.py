@@ -23,6 +23,7 @@ from .cuts import Watch
 from .flow import Edge, Flow, check, check_history, check_kept, norm
 from .names import Names, line
 from .reasons import Reason, exact, reason
+from .values import on_host, same_values
 
 TINY = 1e-8
 """A gradient whose root mean square is below this is tiny: Adam's default eps, below which its steps shrink too."""
@@ -164,8 +165,9 @@ def _not_connected(
             verdict = f"{name} gets no gradient: {names.place(node)} uses its numbers without its history."
             fix = "Use the tensor itself there: leave out detach(), .data or .numpy()."
             return _at(Explanation(name, "none", "detach", verdict, tuple(facts), fix), node, names)
+    mine = on_host(p._array)
     for node in everything:
-        if isinstance(node, Leaf) and node.shape == p._array.shape and np.array_equal(node.tensor._array, p._array):
+        if isinstance(node, Leaf) and node.shape == p._array.shape and same_values(node.tensor._array, mine):
             facts.append(f"The graph holds another tensor with the same numbers: {names.tensor(node.tensor)}.")
             return Explanation(
                 name, "none", "copy", f"{name} gets no gradient: a copy of it was used in its place.", tuple(facts),
@@ -215,7 +217,7 @@ class _Case:
             self.name = "the " + self.name[2:]
         self.target = p._graph_node()
         self.flow = Flow(loss, self.target)
-        self.total = self.flow.total
+        self.total: Any = None if self.flow.total is None else on_host(self.flow.total)
         self.norm = None if self.total is None else norm(self.total)
         self.values = Values([loss._graph_node()])
 

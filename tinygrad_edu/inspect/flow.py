@@ -13,6 +13,7 @@ from ..autograd.engine import Leaf, Node, in_backward_order, run_backward
 from ..autograd.modes import state
 from ..backend.device import quiet
 from ..tensor import Tensor
+from .values import on_host
 
 
 def check(name: str, loss: Any, p: Any) -> None:
@@ -113,7 +114,7 @@ class Flow:
 
 def norm(g: Any) -> float:
     """The Euclidean norm, added up in float64 piece by piece. NaN or infinite if an element is."""
-    flat = np.asarray(g.get() if hasattr(g, "get") else g).reshape(-1)
+    flat = on_host(g).reshape(-1)
     total = 0.0
     with np.errstate(all="ignore"):
         for start in range(0, flat.size, 1 << 16):

@@ -42,6 +42,7 @@ from ..tensor import Tensor, made
 from .flow import check, check_history, check_kept, norm
 from .names import Names
 from .reasons import probabilities
+from .values import all_on_host
 
 UPDATE = (1e-5, 1e-2)
 DEAD, DEAD_SLOPE = 0.1, 0.01
@@ -395,6 +396,7 @@ def _depends(node: Node, on: Node | Leaf) -> bool:
 
 def _entropies(inputs: list[Any], attrs: dict[str, Any]) -> list[float]:
     """For each head the mean entropy of its weights, as a part of the largest possible: ln(tokens that are seen)."""
+    inputs = all_on_host(inputs)
     p = probabilities(inputs, attrs).astype(np.float64)
     seen = np.broadcast_to(np.isfinite(_bias(inputs[3], attrs, p.shape)), p.shape).sum(axis=-1)
     counts = seen > 1

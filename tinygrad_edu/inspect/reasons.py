@@ -15,6 +15,7 @@ from ..backend.device import quiet
 from ..ops.attention import Attention
 from ..ops.normalization import Softmax
 from .names import Names
+from .values import all_on_host, on_host
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ FLAT = Reason("flat", "has a slope of 0 at these operands", "Look at its operand
 
 def reason(node: Node, i: int, values: Values, gy: Any, names: Names) -> Reason:
     """Why the gradient that `node` hands to its input i is zero or tiny."""
-    at = _At(node, i, values.inputs(node), values.of(node), gy, names)
-    if at.y is None or isinstance(gy, tuple):
+    y = values.of(node)
+    if y is None or isinstance(gy, tuple):
         return Reason("own_backward", "has a backward of your own that gives zero", "Look at its backward.")
+    at = _At(node, i, all_on_host(values.inputs(node)), on_host(y), on_host(gy), names)
     explain = _REASONS.get(node.op.name)
     with np.errstate(all="ignore"):
         found = explain(at) if explain is not None else None
@@ -62,13 +64,14 @@ def reason(node: Node, i: int, values: Values, gy: Any, names: Names) -> Reason:
 
 def exact(node: Node, i: int, inputs: list[Any], gy: Any) -> Any:
     """The gradient of input i computed again in float64; None where the op cannot be run so."""
+    inputs = all_on_host(inputs)
     wide = [x.astype(np.float64) if hasattr(x, "dtype") and x.dtype.kind == "f" else x for x in inputs]
     try:
         with quiet:
-            _, saved = node.op.forward(node.xp, *wide, **node.attrs)
-            found = node.op.backward(node.xp, saved, gy.astype(np.float64))
+            _, saved = node.op.forward(np, *wide, **node.attrs)
+            found = node.op.backward(np, saved, on_host(gy).astype(np.float64))
             g = found[i] if isinstance(found, tuple) else found
-            g = whole(g() if callable(g) else g, node.xp)
+            g = whole(g() if callable(g) else g, np)
         return sum_to(g, inputs[i].shape) if node.op.broadcasts and g.shape != inputs[i].shape else g
     except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):  # an op that needs the dtype that it had
         return None

@@ -15,6 +15,7 @@ from ..tensor import Tensor
 from .flow import Edge, Flow, check, check_history, check_kept, norm
 from .names import Names, line
 from .recorder import _summed
+from .values import on_host
 
 SHOWN = 12  # lines of a text; an RNN's weight has one for every step
 VIEWS = ("reshape", "permute", "slice", "expand", "contiguous", "clone", "cast", "to_device", "transpose")
@@ -209,7 +210,7 @@ def _note(p: Tensor, total: Any, adds_up: bool) -> str:
     if p.grad is None:
         return ""
     with np.errstate(all="ignore"):
-        g, found = np.asarray(total, np.float64).reshape(-1), np.asarray(p.grad._array, np.float64).reshape(-1)
+        g, found = (on_host(x).astype(np.float64).reshape(-1) for x in (total, p.grad._array))
         factor = float(g @ found) / float(g @ g) if g.any() else math.nan
         close = norm(found - factor * g) <= 1e-5 * norm(found)
     if close and abs(factor - 1) < 1e-5:

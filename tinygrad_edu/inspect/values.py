@@ -72,6 +72,11 @@ def on_host(array: Any) -> np.ndarray:
     return np.asarray(array.get() if hasattr(array, "get") else array)
 
 
+def all_on_host(inputs: list[Any]) -> list[Any]:
+    """The inputs of an operation, the arrays among them as NumPy's."""
+    return [on_host(x) if hasattr(x, "shape") else x for x in inputs]
+
+
 def same_values(x: Any, y: np.ndarray) -> bool:
     """Whether all elements are equal; NaN is equal to NaN."""
     return np.array_equal(on_host(x), y, equal_nan=y.dtype.kind == "f")

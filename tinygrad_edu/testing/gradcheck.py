@@ -145,7 +145,7 @@ class _Gradient:
             with enable_grad():
                 found = self._outputs(self.inputs)
             draws = [rng.standard_normal(tuple(y.shape)).astype(y._array.dtype) for y in found]
-            self.cotangents = tuple(Tensor._result(d).requires_grad_() for d in draws)
+            self.cotangents = tuple(_beside(y, d).requires_grad_() for y, d in zip(found, draws, strict=True))
         else:
             self.cotangents = tuple(grad_outputs) if isinstance(grad_outputs, Sequence) else (grad_outputs,)
 
@@ -228,13 +228,13 @@ class _Check:
 
     def _values(self, outputs: list[Tensor]) -> list[Any]:
         """Copies of the outputs that are compared: one may be a view of an input."""
-        return [outputs[k]._array.copy() for k in self.chosen]
+        return [outputs[k].detach().cpu().numpy().copy() for k in self.chosen]
 
     def _values_at(self, x: Tensor, step: Any) -> list[Any]:
         """The values with `x` moved by `step`. It is moved in its own memory, so that it keeps its strides."""
         kept = x._array.copy()
         try:
-            x._array[...] = kept + step
+            x._array[...] = kept + _beside(x, step)._array
             with no_grad():
                 return self._values(self._call())
         finally:
@@ -243,7 +243,7 @@ class _Check:
     def _gradients(self, cotangents: list[Any]) -> list[Any]:
         """What backward gives for each checked input."""
         pairs = [
-            (self.outputs[k], Tensor._result(c))
+            (self.outputs[k], _beside(self.outputs[k], c))
             for k, c in zip(self.chosen, cotangents, strict=True)
             if self.outputs[k].requires_grad
         ]
@@ -253,14 +253,16 @@ class _Check:
             inputs = [x for _, x in self.checked]
             found = grad(outputs, inputs, seeds, retain_graph=True, allow_unused=True)
         return [
-            np.zeros(x.shape) if g is None else g._array.copy() for g, (_, x) in zip(found, self.checked, strict=True)
+            np.zeros(x.shape) if g is None else g.detach().cpu().numpy().copy()
+            for g, (_, x) in zip(found, self.checked, strict=True)
         ]
 
     # ---- the checks ------------------------------------------------------------------------------------------------
 
     def repeats(self, tolerance: float) -> None:
         """The same call gives the same values, and the same backward the same gradients."""
-        again = self._values_at(self.checked[0][1], 0.0)
+        first_input = self.checked[0][1]
+        again = self._values_at(first_input, np.zeros(first_input.shape))
         cotangents = [self.rng.standard_normal(y.shape) for y in self.values]
         pairs = [*zip(self.values, again, strict=True)]
         pairs += zip(self._gradients(cotangents), self._gradients(cotangents), strict=True)
@@ -302,11 +304,12 @@ class _Check:
         """The slopes to the left and to the right for every pair of an output element and an input element."""
         left = [np.zeros((y.size, x.numel())) for y in self.values]
         right = [np.zeros((y.size, x.numel())) for y in self.values]
+        point = x.detach().cpu().numpy().copy()
         for i, index in enumerate(np.ndindex(*x.shape)):
             step = np.zeros(x.shape)
             step[index] = self.eps
-            up = x._array[index] + self.eps - x._array[index]  # the steps after rounding
-            down = x._array[index] - (x._array[index] - self.eps)
+            up = point[index] + self.eps - point[index]  # the steps after rounding
+            down = point[index] - (point[index] - self.eps)
             above, below = self._values_at(x, step), self._values_at(x, -step)
             for k, y in enumerate(self.values):
                 right[k][:, i] = ((above[k] - y) / up).reshape(-1)
@@ -373,6 +376,11 @@ class _Check:
             if abs(gradient[index] - slope) > worst:
                 worst, found = abs(gradient[index] - slope), (tuple(int(i) for i in index), slope)
         return found
+
+
+def _beside(x: Tensor, array: Any) -> Tensor:
+    """A tensor of this array, on the device of another one."""
+    return Tensor._result(array).to(x.device)
 
 
 def _name(func: Callable[..., Any]) -> str:
