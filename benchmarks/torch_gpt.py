@@ -76,7 +76,7 @@ class TorchGPT(nn.Module):
     def forward(
         self, idx: torch.Tensor, targets: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        x = self.drop(self.wte(idx) + self.wpe(torch.arange(idx.size(1))))
+        x = self.drop(self.wte(idx) + self.wpe(torch.arange(idx.size(1), device=idx.device)))
         for block in self.h:
             x = block(x)
         logits = self.lm_head(self.ln_f(x))

@@ -75,5 +75,3 @@ def _range(part: Any) -> _Range | None:
 
 def _with(sizes: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
     return (*sizes[:axis], size, *sizes[axis + 1 :])
-
-
