@@ -284,7 +284,8 @@ def ledger(
         raise ValueError(f"ledger: the model's shape is {model.config}, not {config}")
     generator = tg.Generator().manual_seed(0)
     model = GPT(config, generator) if model is None else model
-    x, y = (tg.randint(config.vocab_size, (batch_size, T), generator=generator) for _ in range(2))
+    device = next(model.parameters()).device
+    x, y = (tg.randint(config.vocab_size, (batch_size, T), generator=generator).to(device) for _ in range(2))
     state, kept = tg.get_rng_state(), [(p, p.grad) for p in model.parameters()]
     model.zero_grad()  # backward adds to what it finds, in place
     try:

@@ -11,6 +11,7 @@ import pytest
 import tinygrad_edu as tg
 import tinygrad_edu.nn.functional as F
 from gpt.config import GPTConfig
+from gpt.ledger import ledger
 from gpt.model import GPT
 from tinygrad_edu import inspect, testing
 from tinygrad_edu.inspect.steps import walked
@@ -147,3 +148,15 @@ def test_the_gradients_of_operations_are_checked_there():
     for fast in (False, True):
         with pytest.raises(testing.GradcheckError, match="wrong gradient for input 0"):
             testing.gradcheck(Wrong.apply, (x,), fast_mode=fast)
+
+
+def test_a_check_against_numpy_wants_its_inputs_on_the_cpu():
+    with pytest.raises(ValueError, match=r"an input is on cuda:0, expected inputs on the CPU; .* testing.gradcheck"):
+        testing.check(lambda x: x.tanh(), inputs=[tg.randn(3, device="cuda")])
+
+
+def test_the_ledger_of_a_model_there():
+    found = ledger(SIZE, 2, 8, model=made("cuda")[0])
+    by_name = {row.name: row for row in found.rows}
+    for name in ("encoded", "ln1", "qkv", "fch", "logits", "losses"):
+        assert by_name[name].measured == by_name[name].predicted > 0, name

@@ -107,7 +107,8 @@ def check(
 
     CheckError: something is wrong. Its message names the operation, the inputs, the worst element with the values got,
     by PyTorch and by finite differences, and the mistake that fits (a diagnosis) where a known one does.
-    ValueError: there is no floating input. TypeError: inputs is not a list. ImportError: torch_fn without PyTorch.
+    ValueError: there is no floating input, or an input is on a GPU. TypeError: inputs is not a list. ImportError:
+    torch_fn without PyTorch.
     """
     if torch_fn is not None and importlib.util.find_spec("torch") is None:
         raise ImportError("torch_fn needs PyTorch: pip install torch, or leave it out")
@@ -139,6 +140,12 @@ class _Function:
             raise TypeError(f"check: inputs must be a list of arrays, got {_words(inputs)}; write inputs=[x]")
         self.template = tuple(_with_arrays(x) for x in inputs)
         found = list(_tensors(self.template))
+        elsewhere = next((x.device for x in found if isinstance(x, Tensor) and x.is_cuda), None)
+        if elsewhere is not None:
+            raise ValueError(
+                f"check of {self.name}: an input is on {elsewhere}, expected inputs on the CPU; pass them with .cpu(), "
+                "or check the gradients there with testing.gradcheck"
+            )
         wanted = any(isinstance(x, Tensor) and x.requires_grad for x in found)
         self.all: list[Any] = [x._array if isinstance(x, Tensor) else x for x in found]
         self.floating = [a.dtype.kind == "f" for a in self.all]
