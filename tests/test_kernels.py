@@ -43,7 +43,6 @@ def used(monkeypatch):
         assert issubclass(loaded, Twin)
         monkeypatch.setattr(loaded, "smallest", 0)
     monkeypatch.setattr(dispatch, "_smallest", dict.fromkeys(kernels._CPU, 0))
-    monkeypatch.setattr(importlib.import_module("tinygrad_edu.kernels.cpu.blas"), "_FEW", 0)
     monkeypatch.setattr(dispatch, "select", watched)
     return names
 

@@ -122,18 +122,18 @@ def _multiply(function, get_threads, set_threads, a, b, bias, y, n_rows, n_colum
 
 
 _NO_BIAS = np.empty(0, np.float32)
-_FEW = 1 << 18  # multiplications for which a second thread does not pay; OpenBLAS takes none either
+_FEW = 1 << 18  # multiplications for which a second thread does not pay
 BLAS = find()
 
 
 def product(a: Any, b: Any, bias: Any = None) -> Any:
     """a @ b + bias for matrices of float32 that are contiguous or the transpose of one that is."""
     (n, k), m = a.shape, b.shape[1]
-    if BLAS is None or n * m * k <= _FEW:
+    if BLAS is None or not n * m * k:
         y = a @ b
         return y if bias is None else np.add(y, bias, out=y)
     y = np.empty((n, m), np.float32)
-    rows, columns = blocks(n, m, threads.number())
+    rows, columns = blocks(n, m, threads.number() if n * m * k > _FEW else 1)
     _multiply(*BLAS, a, b, _NO_BIAS if bias is None else bias, y, rows, columns)
     return y
 

@@ -14,9 +14,6 @@ from .compiling import kernel
 from .twin import Twin, fits, is_plain, plain
 
 _WIDTH, _HEIGHT = 128, 64
-# Elements of the first matrix. A product of fewer can still be worth two threads, and those should be the kernels': the
-# BLAS's own threads would wait for a core until the kernels' threads have stopped waiting for work.
-_SMALLEST = 1 << 10
 
 
 @kernel("void(float32[:, ::1], float32[::1])")
@@ -44,7 +41,7 @@ def sum_rows(x: Any) -> Any:
 
 
 class Linear(Twin):
-    op, smallest = ops.Linear, _SMALLEST
+    op = ops.Linear
     saved_for = ops.Linear.saved_for
 
     @staticmethod
@@ -71,7 +68,7 @@ class Linear(Twin):
 class Matmul(Twin):
     """Of matrices, and of a stack and one matrix."""
 
-    op, smallest = ops.Matmul, _SMALLEST
+    op = ops.Matmul
     saved_for = (1,), (0,)
 
     @staticmethod
