@@ -67,7 +67,7 @@ def test_every_op_is_differentiated_by_some_record():
     named = {c for c in every if "name" in vars(c) and c.differentiable}  # a class without a name is a shared base
     reached = set().union(*(op_table.ops_run_backward(p.values[0]) for p in DIFFERENTIABLE))
     assert len(named) > 50
-    assert sorted(c.name for c in named - reached) == []
+    assert sorted(c.name for c in named - reached) == ["to_device"]  # needs a GPU: tests/device/test_devices.py
 
 
 # Public functions that no record can describe, and where they are tested.

@@ -591,7 +591,7 @@ def test_names_that_pytorch_has_too():
         "recompute",
         "use_kernels",
     }
-    modules = {"serialization", "testing", "inspect", "Function"}  # PyTorch has Function in autograd alone
+    modules = {"serialization", "testing", "inspect", "doctor", "Function"}  # PyTorch has Function in autograd alone
     public = [n for n in vars(tg) if not n.startswith("_") and n not in ours | modules]
     assert [n for n in public if not hasattr(torch, n)] == []
 

