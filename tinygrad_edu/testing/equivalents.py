@@ -1,8 +1,9 @@
-"""Mutants that compute the same as the original, each with the reason. `mutants.py` runs them and checks it."""
+"""Mutants that on a CPU compute the same as the original, each with the reason. `mutants.py` runs and checks them."""
 
 from __future__ import annotations
 
 Key = tuple[str, str, str]  # function, original, mutated
+_TO_DEVICE = "return transfers.to_device(gy, source)"
 
 _BY_REASON: dict[str, list[Key]] = {
     "x and beta occur only as the product beta * x.": [
@@ -163,6 +164,14 @@ _BY_REASON: dict[str, list[Key]] = {
             "return gy * (b * a ** (xp.where((a == 0) & (b == 0), 1, b) - 1))",
             "return gy * (b * a ** (xp.where((a == 0) & (b == 0), 2, b) - 1))",
         ),
+    ],
+    "It shows on a GPU alone, where tests/device looks.": [
+        ("shape._diagonal", "hasattr(x.flags, 'writeable')", "True"),
+        ("shape._diagonal", "hasattr(x.flags, 'writeable')", "x.flags"),
+        ("transfer.ToDevice.backward", _TO_DEVICE, f"return -{_TO_DEVICE.removeprefix('return ')}"),
+        ("transfer.ToDevice.backward", _TO_DEVICE, "return None"),
+        ("transfer.ToDevice.backward", _TO_DEVICE, "return transfers"),
+        ("transfer.ToDevice.backward", _TO_DEVICE, "return transfers.to_device(source, gy)"),
     ],
 }
 
