@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +48,8 @@ def ours(shape: Shape) -> tuple[Callable[[], Any], Any]:
     tg.manual_seed(0)
     model = GPT(shape.config).to("cuda")
     optimizer = model.configure_optimizers(WEIGHT_DECAY, LEARNING_RATE, BETAS)
-    x, y = (tg.from_numpy(a).to("cuda") for a in batch(shape, 0))
-
-    def step() -> Any:
-        loss = model(x, y)[1]
-        assert loss is not None
-        loss.backward()
-        tg.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
-
-    return step, tg.cuda
+    given = [tg.from_numpy(a).to("cuda") for a in batch(shape, 0)]
+    return partial(step, model, tg.nn.utils.clip_grad_norm_, optimizer, given), tg.cuda
 
 
 def torchs(shape: Shape, compiled: bool, tf32: bool) -> tuple[Callable[[], Any], Any]:
@@ -77,30 +68,31 @@ def torchs(shape: Shape, compiled: bool, tf32: bool) -> tuple[Callable[[], Any],
     model.to("cuda")
     optimizer = model.configure_optimizers(WEIGHT_DECAY, LEARNING_RATE, BETAS, fused=True)
     run: Any = torch.compile(model) if compiled else model
-    x, y = (torch.from_numpy(a).to("cuda") for a in batch(shape, 0))
+    given = [torch.from_numpy(a).to("cuda") for a in batch(shape, 0)]
+    return partial(step, run, torch.nn.utils.clip_grad_norm_, optimizer, given), torch.cuda
 
-    def step() -> Any:
-        loss = run(x, y)[1]
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
 
-    return step, torch.cuda
+def step(model: Any, clip: Callable[..., Any], optimizer: Any, given: list[Any]) -> Any:
+    """One training step of either; the loss."""
+    loss = model(*given)[1]
+    loss.backward()
+    clip(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss
 
 
 def work(name: str, size: str, precision: str, steps: int) -> dict[str, float]:
     """What a contestant's process finds: seconds of a step, peak bytes, and the loss of the last step that warms up."""
     shape = SIZES[size]
-    step, cuda = ours(shape) if name == "ours" else torchs(shape, "compile" in name, precision == "tf32")
+    train, cuda = ours(shape) if name == "ours" else torchs(shape, "compile" in name, precision == "tf32")
     for _ in range(shape.warm_up):
-        loss = step().item()
+        loss = train().item()
     cuda.synchronize()
     cuda.reset_peak_memory_stats()
     start = time.perf_counter()
     for _ in range(steps):
-        step()
+        train()
     cuda.synchronize()
     seconds = (time.perf_counter() - start) / steps
     return {"seconds": seconds, "bytes": cuda.max_memory_allocated(), "loss": loss}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_edu as tg
+from tests.odd import odd_rows
 from tinygrad_edu.dispatch import use_kernels
 from tinygrad_edu.nn import functional as F
 
@@ -18,17 +19,6 @@ TARGETS = RNG.integers(0, 65, 768)
 SOME = np.where(RNG.random(768) < 0.2, -1, TARGETS)  # a fifth is ignored
 IDS = RNG.integers(0, 65, (6, 128))
 
-
-def odd(shape):
-    """Numbers with rows of infinities, NaN, equal and huge values, signed zeros and the smallest numbers there are."""
-    x = N(shape).astype(np.float32)
-    x[0, 3], x[1, 2], x[2, 1], x[3], x[4], x[5] = np.inf, -np.inf, np.nan, -np.inf, 1e15 * x[4], 2.0
-    x[6, :4] = 0.0, -0.0, 1e-40, -1e-40
-    x[7], x[8, ::2], x[9] = -np.nan, -1e36, np.linspace(-120, 120, shape[1])
-    x[10, 1:] = -np.inf
-    return x
-
-
 # By name: the function, and the arrays that take gradients.
 CASES = {
     "layer_norm": (lambda x, w, b: F.layer_norm(x, (128,), w, b), N((6, 128, 128)) * 2 + 1, N(128), N(128)),
@@ -36,15 +26,15 @@ CASES = {
     "layer_norm of long rows": (lambda x: F.layer_norm(x, (9000,)), N((3, 9000))),
     "layer_norm, weight alone": (lambda x, w: F.layer_norm(x, (100,), w), N((300, 100)), N(100)),
     "layer_norm, bias alone": (lambda x, b: F.layer_norm(x, (100,), None, b), N((300, 100)), N(100)),
-    "layer_norm of odd numbers": (lambda x, w: F.layer_norm(x, (100,), w), odd((300, 100)), N(100)),
+    "layer_norm of odd numbers": (lambda x, w: F.layer_norm(x, (100,), w), odd_rows((300, 100), RNG), N(100)),
     "rms_norm": (lambda x, w: F.rms_norm(x, (100,), w), N((300, 100)), N(100)),
-    "rms_norm of odd numbers": (lambda x: F.rms_norm(x, (100,)), odd((300, 100))),
+    "rms_norm of odd numbers": (lambda x: F.rms_norm(x, (100,)), odd_rows((300, 100), RNG)),
     "softmax": (lambda x: F.softmax(x, -1), N((4, 100, 65)) * 3),
     "softmax of long rows": (lambda x: F.softmax(x, 1), N((3, 9000))),
-    "softmax of odd numbers": (lambda x: F.softmax(x, 1), odd((300, 100))),
+    "softmax of odd numbers": (lambda x: F.softmax(x, 1), odd_rows((300, 100), RNG)),
     "log_softmax": (lambda x: F.log_softmax(x, -1), N((4, 100, 65)) * 3),
     "log_softmax of long rows": (lambda x: F.log_softmax(x, 1), N((3, 9000))),
-    "log_softmax of odd numbers": (lambda x: F.log_softmax(x, 1), odd((300, 100))),
+    "log_softmax of odd numbers": (lambda x: F.log_softmax(x, 1), odd_rows((300, 100), RNG)),
     "cross_entropy": (
         lambda x: F.cross_entropy(x, tg.tensor(SOME), ignore_index=-1, reduction="none"),
         N((768, 65)) * 3,
@@ -52,14 +42,14 @@ CASES = {
     "cross_entropy of long rows": (lambda x: F.cross_entropy(x, tg.tensor(TARGETS[:3])), N((3, 9000))),
     "cross_entropy of odd numbers": (
         lambda x: F.cross_entropy(x, tg.tensor(TARGETS[:300]), reduction="none"),
-        odd((300, 100)),
+        odd_rows((300, 100), RNG),
     ),
     "embedding": (lambda w: F.embedding(tg.tensor(IDS), w), N((65, 130))),
     "embedding of a large table": (lambda w: F.embedding(tg.tensor(IDS * 40), w), N((5000, 50))),
     **{
         f"{name}{of}": (getattr(F, name), x)
         for name in ("gelu", "silu", "sigmoid", "tanh")
-        for of, x in (("", N((300, 100)) * 3), (" of odd numbers", odd((300, 100))))
+        for of, x in (("", N((300, 100)) * 3), (" of odd numbers", odd_rows((300, 100), RNG)))
     },
 }
 

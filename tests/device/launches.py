@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 OPS = str(ROOT / "tinygrad_edu/ops"), str(ROOT / "tinygrad_edu/kernels/cuda")
 PHASES = ("forward", "backward", "update")
-MATMUL = (dis.opmap["BINARY_OP"], [text for _, text in dis._nb_ops].index("@"))  # type: ignore[attr-defined]
+MATMUL = (dis.opmap["BINARY_OP"], [text for _, text in dis._nb_ops].index("@"))
 LAUNCH = re.compile(r"cupy-on-cpu: (\S+) <<<")
 
 

@@ -32,7 +32,7 @@ def made(device: str, wrong: bool = False) -> tuple[GPT, Callable[[], tg.Tensor]
 
 def traced(device: str, values: str, wrong: bool = False) -> inspect.Trace:
     _, loss = made(device, wrong)
-    with inspect.trace(values=values) as t:  # type: ignore[arg-type]
+    with inspect.trace(values=values) as t:
         loss().backward()
     return t
 

@@ -44,7 +44,4 @@ def read() -> None:
     _notes.clear()
     for number in found:
         if number:
-            raise IndexError(
-                f"{_sentences[number]} "
-                "(found by the GPU, and reported when a value was next read)"
-            )
+            raise IndexError(f"{_sentences[number]} (found by the GPU, and reported when a value was next read)")
