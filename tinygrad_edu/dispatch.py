@@ -11,8 +11,9 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .autograd.engine import Node, owner
+from .autograd.engine import Node
 from .autograd.exhausted import out_of_memory
+from .autograd.memory import memory_of
 from .autograd.modes import state, tell
 from .backend.device import IGNORED, errors, is_array, module_of, of_array
 from .backend.gpu import array_types
@@ -130,7 +131,7 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     if observed:
         tell("computed", op, pair, attrs, tuple(arrays), y)
     result = maker._result(y)
-    if op.may_alias and owner(y) is owner(first):  # a view counts in-place changes together with what it shows
+    if op.may_alias and memory_of(y) is memory_of(first):  # a view counts in-place changes together with what it shows
         result._share_memory_of(maker)
     dtype = y.dtype
     if not any(parents) or dtype.kind != "f":  # integers have no gradient

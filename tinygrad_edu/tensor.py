@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import absent
-from .autograd.engine import Leaf, Node, Version, owner
+from .autograd.engine import Leaf, Node, Version
 from .autograd.grad import backward
+from .autograd.memory import memory_of
 from .autograd.modes import enable_grad, no_grad, state
 from .backend import dtypes, gpu, transfers
 from .backend.device import Device, address, array_module, as_device, module_of, of_array, quiet
@@ -664,7 +665,7 @@ class Tensor:
         origin = self._origin() if state.recording else None
         while isinstance(origin, Node) and origin.op.may_alias and origin.parents[0] is not None:
             origin = origin.parents[0]
-        if isinstance(origin, Leaf) and owner(origin.tensor._array) is owner(self._array):
+        if isinstance(origin, Leaf) and memory_of(origin.tensor._array) is memory_of(self._array):
             kind = "a leaf" if origin.tensor is self else "a view of a leaf"
             raise RuntimeError(
                 f"{name}: {kind} Variable that requires grad is being used in an in-place operation; do it under "

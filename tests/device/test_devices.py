@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import tinygrad_edu as tg
-from tinygrad_edu.backend import transfers
+from tinygrad_edu.autograd import engine
+from tinygrad_edu.backend import gpu, transfers
+from tinygrad_edu.nn import functional as F
 
 
 def test_a_tensor_moves_and_its_gradient_comes_back():
@@ -42,6 +44,36 @@ def test_reading_values():
     with pytest.raises(TypeError, match=r"Use Tensor.cpu\(\) to copy the tensor to host memory first"):
         x.numpy()
     assert x.numpy(force=True).tolist() == x.cpu().numpy().tolist()
+
+
+def test_a_view_with_strides_of_its_own_shares_memory_too():
+    """CuPy gives such a view no base."""
+    w = tg.ones(6, device="cuda", requires_grad=True)
+    y = w * 2
+    z = (y * y).sum()
+    y.unfold(0, 3, 3).detach().add_(1)
+    with pytest.raises(RuntimeError, match="was changed in place"):
+        z.backward()
+
+
+def test_cross_entropy_leaves_logits_that_a_view_shows():
+    w = tg.randn(30, device="cuda", requires_grad=True)
+    logits = w * 1
+    before = logits.tolist()
+    F.cross_entropy(logits.unfold(0, 5, 5), tg.arange(6, device="cuda") % 5).backward()
+    assert logits.tolist() == before
+
+
+def test_the_engine_adds_only_into_arrays_of_its_own():
+    cp = gpu.cupy()
+    g = cp.ones((2, 3), "float32")
+    view = cp.lib.stride_tricks.as_strided(g, (2, 3), g.strides)
+    assert view.base is None
+    other = cp.ones(3)
+    assert engine._is_fresh(other, g, [view, other], ())
+    assert not engine._is_fresh(view, g, [view], ())
+    assert not engine._is_fresh(view, cp.ones(3), [view], (g,))
+    assert not engine._is_fresh(view, cp.ones(3), [view, g], ())
 
 
 def test_views_share_memory_and_versions():

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from .memory import joined
+from .memory import joined, memory_of
 from .memory import owner as owner
 from .modes import state, tell
 
@@ -31,14 +31,14 @@ class Version:
 
     # Class attributes, as most memory is never changed.
     count = 0
-    owner = 0  # id of the array that owns the memory, set when it is first changed
+    owner = 0  # id of what stands for the memory, set when it is first changed
     recorded = 0  # the count at the last change that entered a graph
     recorded_before = 0  # and at the one before it
 
     def add(self, array: Any) -> None:
         """Count a change made through this array."""
         self.count += 1
-        self.owner = id(owner(array))
+        self.owner = id(memory_of(array))
 
 
 class Node:
@@ -175,7 +175,8 @@ class Node:
     def check_unchanged(self, values: Iterable[Any]) -> None:
         """RuntimeError: one of these values was changed in place after it was used or computed here."""
         for version, count in self.versions:
-            if version.count != count and any(hasattr(s, "strides") and id(owner(s)) == version.owner for s in values):
+            changed = version.count != count
+            if changed and any(hasattr(s, "strides") and id(memory_of(s)) == version.owner for s in values):
                 raise RuntimeError(
                     f"a value that {self.op.name} ({self.location}) saved for backward was changed in place "
                     f"afterwards (it is at version {version.count}, expected {count}); use the out-of-place form of "
@@ -435,10 +436,13 @@ def _is_fresh(g: Any, gy: Any, gradients: list[Any], saved: tuple[Any, ...] | No
     for s in saved or ():
         if s is g:
             return False
+    mine = memory_of(g)
+    if mine is not g and any(hasattr(s, "base") and memory_of(s) is mine for s in (gy, *(saved or ()))):
+        return False  # on a GPU an array without a base may be a view
     times = 0
     for other in gradients:
         if other is g:
             times += 1
-        elif getattr(other, "base", None) is not None and owner(other) is g:
+        elif hasattr(other, "base") and memory_of(other) is mine:
             return False
     return times == 1

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from .engine import Leaf, Node, owner, whole
+from .engine import Leaf, Node, whole
+from .memory import memory_of
 
 
 class Mirror:
@@ -105,7 +106,7 @@ class Recorder:
         node.check_unchanged(kept)
         y, saved = node.op.forward(node.xp, *inputs, **node.attrs)
         output = self.mirror.tensor(node.xp.asarray(y), node)
-        if node.op.may_alias and tensors[0] is not None and owner(output._array) is owner(tensors[0]._array):
+        if node.op.may_alias and tensors[0] is not None and memory_of(output._array) is memory_of(tensors[0]._array):
             output._share_memory_of(tensors[0])
         return _Run(inputs, tensors, y, saved, output)
 

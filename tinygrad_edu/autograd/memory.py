@@ -20,11 +20,10 @@ def owner(array: Any) -> Any:
     return array
 
 
-def share_memory(a: Any, b: Any) -> bool:
-    """Whether two arrays show the memory of one."""
-    if type(a) in gpu.array_types:  # CuPy's arrays with strides of their own have no base
-        return type(b) is type(a) and a.data.mem is b.data.mem
-    return owner(a) is owner(b)
+def memory_of(array: Any) -> Any:
+    """What stands for the memory of this array: one object for all arrays that show it."""
+    # CuPy's arrays with strides of their own have no base, so that no array owns what they show.
+    return array.data.mem if type(array) in gpu.array_types else owner(array)
 
 
 class _Range(NamedTuple):
@@ -43,7 +42,7 @@ def joined(a: Any, b: Any, xp: Any) -> Any:
         return None
     first, second = sorted(ranges, key=lambda r: r.start)
     axis, x, y = first.axis, first.values, second.values
-    if first.stop != second.start or not share_memory(x, y):
+    if first.stop != second.start or memory_of(x) is not memory_of(y):
         return None
     stride, rest = divmod(address(y) - address(x), x.shape[axis])
     strides = _with(x.strides, axis, stride)

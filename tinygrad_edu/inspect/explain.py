@@ -14,7 +14,8 @@ from typing import Any, cast
 import numpy as np
 
 from ..autograd.anomaly import Origin, find_origin, first_nonfinite
-from ..autograd.engine import Leaf, Node, in_backward_order, owner, run_backward
+from ..autograd.engine import Leaf, Node, in_backward_order, run_backward
+from ..autograd.memory import memory_of
 from ..autograd.modes import state
 from ..autograd.replay import Values
 from ..backend.device import quiet
@@ -161,7 +162,7 @@ def _not_connected(
         if not isinstance(node, Node) or node.is_freed:
             continue
         node.recall()
-        if any(hasattr(c, "strides") and owner(c) is owner(p._array) for c in node.constants or ()):
+        if any(hasattr(c, "strides") and memory_of(c) is memory_of(p._array) for c in node.constants or ()):
             verdict = f"{name} gets no gradient: {names.place(node)} uses its numbers without its history."
             fix = "Use the tensor itself there: leave out detach(), .data or .numpy()."
             return _at(Explanation(name, "none", "detach", verdict, tuple(facts), fix), node, names)

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from .. import dispatch
-from ..autograd.engine import Leaf, Node, _user_line, in_backward_order, owner
+from ..autograd.engine import Leaf, Node, _user_line, in_backward_order
+from ..autograd.memory import memory_of, owner
 from ..autograd.modes import observe, state
 from ..tensor import Tensor
 from .flops import flops
@@ -169,7 +170,7 @@ class Recorder:
             for inner in self.ops[frame.first :]:
                 inner.inside = record.id if inner.inside is None else inner.inside
         record.inputs = [self._input(x) for x in inputs]
-        record.view = not user_function and op.may_alias and owner(y) is owner(inputs[0])
+        record.view = not user_function and op.may_alias and memory_of(y) is memory_of(inputs[0])
         same = self._record_of(record.inputs[0]) if record.view else None
         record.value = self.looker.look(outputs[0], same, inputs[0] if record.view else None)
         self.ops.append(record)

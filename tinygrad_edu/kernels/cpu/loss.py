@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
 from numba import prange
 
 from ...ops import loss as ops
+from ..twin import holds_alone
 from .arithmetic import exp, f32, maximum, minus
 from .compiling import kernel
 from .twin import Twin, fits, plain
@@ -49,27 +49,6 @@ def _cross_entropy_backward(x, target, ignored, peak, total, gy, gx, gx_is_x):
             out[target[i]] -= g
 
 
-def _references(saved: Any) -> tuple[int, int]:
-    """How many references there are to the first saved array, and to the array whose memory it shows, or 0."""
-    return sys.getrefcount(saved[0]), 0 if saved[0].base is None else sys.getrefcount(saved[0].base)
-
-
-_ALONE = _references((np.empty(1).reshape(1, 1),)) if getattr(sys, "_is_gil_enabled", lambda: True)() else None
-
-
-def _holds_alone(saved: Any) -> bool:
-    """Whether the first saved array can be reached through this tuple only, so that its memory may be used anew.
-
-    Whoever could still look at it (a tensor, a view, another node) holds a reference, and Python counts them.
-    """
-    if _ALONE is None:  # the counts of free-threaded Python are spread over threads
-        return False
-    of_array, of_base = _references(saved)
-    memory = saved[0] if saved[0].base is None else saved[0].base
-    owns = type(memory) is np.ndarray and memory.flags.owndata and memory.flags.writeable
-    return owns and of_array == _ALONE[0] and of_base in (0, _ALONE[1])
-
-
 class CrossEntropy(Twin):
     """Saves the logits as they are, and two numbers for each row. The gradient takes their place in memory if it can:
     with a large vocabulary they are the largest array of a model."""
@@ -93,7 +72,7 @@ class CrossEntropy(Twin):
 
     @staticmethod
     def last_backward(xp: Any, saved: Any, gy: Any) -> Any:
-        return _gradient(saved, gy, _holds_alone(saved))
+        return _gradient(saved, gy, in_place=saved[0].flags.writeable and holds_alone(np, saved))
 
 
 def _gradient(saved: Any, gy: Any, in_place: bool) -> Any:

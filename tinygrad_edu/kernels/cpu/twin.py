@@ -6,24 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from ...ops.op import Op
-from .. import SMALLEST
+from .. import SMALLEST, twin
 
 _FLOAT32 = np.dtype(np.float32)
 
 
-class Twin(Op):
-    """A pair of compiled functions with the meaning of `op`; see `dispatch.register_twin`.
+class Twin(twin.Twin):
+    """It runs on float32 only."""
 
-    It runs on float32 only, and may assume what `accepts` has checked.
-    """
-
-    op: type[Op]
     smallest = SMALLEST
-
-    @staticmethod
-    def accepts(*arrays: Any, **attrs: Any) -> bool:
-        raise NotImplementedError
 
 
 def fits(x: Any, *others: Any) -> bool:

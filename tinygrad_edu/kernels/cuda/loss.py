@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import sys
 from typing import Any
 
 import cupy as cp
 import numpy as np
 
 from ...ops import loss as ops
+from ..twin import holds_alone
 from .source import accumulated, kernel, threads_for
 from .twin import Twin, fits, plain
-
-
-def _references(saved: Any) -> tuple[int, int]:
-    """How many references there are to the first saved array, and to the array whose memory it shows, or 0."""
-    return sys.getrefcount(saved[0]), 0 if saved[0].base is None else sys.getrefcount(saved[0].base)
-
-
-@functools.cache
-def _alone() -> Any:
-    """The counts for an array that only its tuple refers to. None: free-threaded Python spreads counts over threads."""
-    return _references((cp.empty(1).reshape(1, 1),)) if getattr(sys, "_is_gil_enabled", lambda: True)() else None
-
-
-def _holds_alone(saved: Any) -> bool:
-    """Whether the first saved array can be reached through this tuple only, so that its memory may be used anew.
-
-    Whoever could still look at it (a tensor, a view, another node) holds a reference, and Python counts them.
-    """
-    if _alone() is None:
-        return False
-    of_array, of_base = _references(saved)
-    memory = saved[0] if saved[0].base is None else saved[0].base
-    return type(memory) is cp.ndarray and of_array == _alone()[0] and of_base in (0, _alone()[1])
 
 
 class CrossEntropy(Twin):
@@ -66,7 +42,7 @@ class CrossEntropy(Twin):
 
     @staticmethod
     def last_backward(xp: Any, saved: Any, gy: Any) -> Any:
-        return _gradient(saved, gy, _holds_alone(saved))
+        return _gradient(saved, gy, in_place=holds_alone(cp, saved))
 
 
 def _gradient(saved: Any, gy: Any, in_place: bool) -> Any:

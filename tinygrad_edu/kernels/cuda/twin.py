@@ -6,21 +6,8 @@ from typing import Any
 
 import cupy as cp
 
-from ...ops.op import Op
+from ..twin import Twin as Twin
 from .source import TYPES
-
-
-class Twin(Op):
-    """A pair of compiled functions with the meaning of `op`; see `dispatch.register_twin`.
-
-    It may assume what `accepts` has checked. Arrays in another order than memory's are copied into that order.
-    """
-
-    op: type[Op]
-
-    @staticmethod
-    def accepts(*arrays: Any, **attrs: Any) -> bool:
-        raise NotImplementedError
 
 
 def fits(x: Any, *others: Any) -> bool:
