@@ -17,6 +17,7 @@ from tinygrad_edu import dispatch, kernels
 from tinygrad_edu.dispatch import use_kernels
 from tinygrad_edu.nn import functional as F
 from tinygrad_edu.ops.activation import Gelu
+from tinygrad_edu.ops.linalg import Linear
 from tinygrad_edu.testing import op_table
 
 pytest.importorskip("numba", reason="the extra 'fast' is not installed")
@@ -43,6 +44,8 @@ def used(monkeypatch):
         assert issubclass(loaded, Twin)
         monkeypatch.setattr(loaded, "smallest", 0)
     monkeypatch.setattr(dispatch, "_smallest", dict.fromkeys(kernels._CPU, 0))
+    monkeypatch.setattr(kernels, "FEW", 0)
+    monkeypatch.setattr(kernels, "FEW_BY_ONE", 0)
     monkeypatch.setattr(dispatch, "select", watched)
     return names
 
@@ -318,3 +321,30 @@ def test_use_kernels_switches_within_a_program():
     with use_kernels("auto"):
         fused = F.linear(x, w)
     np.testing.assert_allclose(fused.numpy(), reference.numpy(), rtol=1e-5, atol=1e-5)
+
+
+FIRST = """
+import numpy as np, tinygrad_edu as tg
+from tinygrad_edu.nn import functional as F
+rng = np.random.default_rng(0)
+{sizes}
+x, w, b = (tg.tensor(rng.standard_normal(s).astype("f")) for s in ((rows, k), (columns, k), (columns,)))
+first = F.linear(x, w, b), x @ w.T  # nothing is loaded before this
+F.linear(tg.randn(512, 64), tg.randn(64, 64)), F.softmax(tg.randn(512, 64), -1)
+again = F.linear(x, w, b), x @ w.T
+print(all(np.array_equal(p.numpy(), q.numpy()) for p, q in zip(first, again)))
+"""
+
+
+@pytest.mark.parametrize("rows, k, columns", [(16, 128, 512), (1, 128, 512), (3, 20, 50)])
+def test_a_product_rounds_the_same_before_kernels_are_loaded(rows, k, columns):
+    assert answer(FIRST.format(sizes=f"rows, k, columns = {rows}, {k}, {columns}")) == "True\n"
+
+
+def test_products_that_the_blas_would_share_out_are_the_kernels():
+    """The BLAS's own threads and the kernels' would wait for each other."""
+    w = tg.randn(512, 128)
+    for rows, shared in ((16, True), (4, False), (1, True)):
+        x = tg.randn(rows, 128)
+        pair = dispatch.select(Linear, x._array, [x._array, w._array, None], {})
+        assert (pair is not Linear) == shared

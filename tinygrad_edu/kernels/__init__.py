@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import dispatch
@@ -39,18 +39,35 @@ _CPU = {
 }
 SMALLEST = 1 << 14  # elements of the first input; below, starting a kernel on all threads costs more than it brings
 SMALLEST_TABLE = 1 << 12  # the same for a table, of which more rows may be looked up than it has
+# Multiplications for which a second thread pays, by many rows and by one. NumPy's BLAS draws its lines there, so that
+# no thread of its own runs beside the kernels' threads: each set keeps the cores busy while it waits for the other.
+FEW, FEW_BY_ONE = 1 << 18, 9216
 threads: int | None = None  # as set by set_num_threads
+
+
+def shared_out(x: Any, columns: int) -> bool:
+    """Whether the product of x (..., K) and a matrix (K, columns) is for more than one thread."""
+    return x.size * columns > (FEW if x.size > x.shape[-1] else FEW_BY_ONE)
+
+
+# What twins need besides `smallest`. It is asked before they are loaded too, as an operation must round the same then.
+WORTH: dict[str, Callable[..., bool]] = {
+    "linear": lambda x, weight, bias: shared_out(x, len(weight)),
+    "matmul": lambda a, b: a.ndim >= 2 == b.ndim and shared_out(a, b.shape[1]),
+}
 
 
 class _StandIn(Op):
     """A twin that is not loaded yet."""
 
     def __init__(self, name: str, device: str, module: str, twin: str) -> None:
-        self.smallest = SMALLEST_TABLE if name == "embedding" else SMALLEST
+        self.smallest = 0 if name in WORTH else SMALLEST_TABLE if name == "embedding" else SMALLEST
         self.name, self.device, self.module, self.twin = name, device, module, twin
 
     def accepts(self, *arrays: Any, **attrs: Any) -> bool:
         """Whether the twin, loaded now if it is worth it, accepts these inputs."""
+        if self.name in WORTH and not WORTH[self.name](*arrays, **attrs):
+            return False
         twin = load(self.name, self.device, self.module, self.twin)
         if twin is None:
             return False

@@ -20,6 +20,7 @@ from numba import prange, types
 from numba.extending import intrinsic
 from threadpoolctl import threadpool_info
 
+from .. import shared_out
 from . import threads
 from .compiling import kernel
 
@@ -122,7 +123,6 @@ def _multiply(function, get_threads, set_threads, a, b, bias, y, n_rows, n_colum
 
 
 _NO_BIAS = np.empty(0, np.float32)
-_FEW = 1 << 18  # multiplications for which a second thread does not pay
 BLAS = find()
 
 
@@ -133,7 +133,7 @@ def product(a: Any, b: Any, bias: Any = None) -> Any:
         y = a @ b
         return y if bias is None else np.add(y, bias, out=y)
     y = np.empty((n, m), np.float32)
-    rows, columns = blocks(n, m, threads.number() if n * m * k > _FEW else 1)
+    rows, columns = blocks(n, m, threads.number() if shared_out(a, m) else 1)
     _multiply(*BLAS, a, b, _NO_BIAS if bias is None else bias, y, rows, columns)
     return y
 

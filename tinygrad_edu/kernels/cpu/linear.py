@@ -9,6 +9,7 @@ from numba import prange
 
 from ...ops import linalg as ops
 from ...ops.linalg import rows
+from .. import WORTH
 from .blas import product
 from .compiling import kernel
 from .twin import Twin, fits, is_plain, plain
@@ -41,12 +42,12 @@ def sum_rows(x: Any) -> Any:
 
 
 class Linear(Twin):
-    op = ops.Linear
+    op, smallest = ops.Linear, 0
     saved_for = ops.Linear.saved_for
 
     @staticmethod
     def accepts(x: Any, weight: Any, bias: Any) -> bool:
-        return fits(x, weight, bias)
+        return WORTH["linear"](x, weight, bias) and fits(x, weight, bias)
 
     @staticmethod
     def forward(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
@@ -68,12 +69,12 @@ class Linear(Twin):
 class Matmul(Twin):
     """Of matrices, and of a stack and one matrix."""
 
-    op = ops.Matmul
+    op, smallest = ops.Matmul, 0
     saved_for = (1,), (0,)
 
     @staticmethod
     def accepts(a: Any, b: Any) -> bool:
-        return a.ndim >= 2 == b.ndim and fits(a) and (is_plain(b) or is_plain(b.T))
+        return WORTH["matmul"](a, b) and fits(a) and (is_plain(b) or is_plain(b.T))
 
     @staticmethod
     def forward(xp: Any, a: Any, b: Any) -> Any:
