@@ -437,12 +437,12 @@ def _is_fresh(g: Any, gy: Any, gradients: list[Any], saved: tuple[Any, ...] | No
         if s is g:
             return False
     mine = memory_of(g)
-    if mine is not g and any(hasattr(s, "base") and memory_of(s) is mine for s in (gy, *(saved or ()))):
+    if mine is not g and any(hasattr(s, "strides") and memory_of(s) is mine for s in (gy, *(saved or ()))):
         return False  # on a GPU an array without a base may be a view
     times = 0
     for other in gradients:
         if other is g:
             times += 1
-        elif hasattr(other, "base") and memory_of(other) is mine:
+        elif hasattr(other, "strides") and memory_of(other) is mine:
             return False
     return times == 1
