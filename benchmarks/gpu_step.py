@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import time
@@ -40,11 +39,12 @@ TOLERANCES = {"float32": 1e-4, "tf32": 1e-2}  # of the losses of two contestants
 CONTESTANTS = ("ours", "torch", "torch-compile")
 
 
-def ours(shape: Shape) -> tuple[Callable[[], Any], Any]:
+def ours(shape: Shape, tf32: bool) -> tuple[Callable[[], Any], Any]:
     """A training step with tinygrad_edu that returns the loss, and `tinygrad_edu.cuda`."""
     import tinygrad_edu as tg
     from gpt.model import GPT
 
+    tg.backends.cuda.matmul.allow_tf32 = tf32
     tg.manual_seed(0)
     model = GPT(shape.config).to("cuda")
     optimizer = model.configure_optimizers(WEIGHT_DECAY, LEARNING_RATE, BETAS)
@@ -82,10 +82,10 @@ def step(model: Any, clip: Callable[..., Any], optimizer: Any, given: list[Any])
     return loss
 
 
-def work(name: str, size: str, precision: str, steps: int) -> dict[str, float]:
+def work(name: str, size: str, tf32: bool, steps: int) -> dict[str, float]:
     """What a contestant's process finds: seconds of a step, peak bytes, and the loss of the last step that warms up."""
     shape = SIZES[size]
-    train, cuda = ours(shape) if name == "ours" else torchs(shape, "compile" in name, precision == "tf32")
+    train, cuda = ours(shape, tf32) if name == "ours" else torchs(shape, "compile" in name, tf32)
     for _ in range(shape.warm_up):
         loss = train().item()
     cuda.synchronize()
@@ -98,10 +98,12 @@ def work(name: str, size: str, precision: str, steps: int) -> dict[str, float]:
     return {"seconds": seconds, "bytes": cuda.max_memory_allocated(), "loss": loss}
 
 
-def product(n: int) -> dict[str, float]:
+def product(n: int, tf32: bool) -> dict[str, float]:
     """Operations per second of a product of two (n, n) matrices, the best of five."""
-    import cupy as cp
+    from tinygrad_edu.backend import gpu
 
+    gpu.allow_tf32(tf32)
+    cp = gpu.cupy()
     a, b = cp.random.rand(2, n, n, dtype=cp.float32)
     times = []
     for _ in range(6):
@@ -112,11 +114,10 @@ def product(n: int) -> dict[str, float]:
     return {"rate": 2 * n**3 / min(times[1:])}
 
 
-def apart(precision: str, *args: str) -> dict[str, float]:
+def apart(*args: str) -> dict[str, float]:
     """What this program finds in a process of its own. SystemExit: it failed."""
-    environment = {**os.environ, "CUPY_TF32": str(int(precision == "tf32"))}
     command = [sys.executable, __file__, "--work", *args]
-    run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if run.returncode:
         raise SystemExit(f"{' '.join(args)} failed; the reason is above")
     found: dict[str, float] = json.loads(run.stdout.splitlines()[-1])
@@ -135,10 +136,10 @@ def torch_missing() -> str | None:
 def measure(size: str, precision: str, names: list[str], steps: int, largest: int) -> list[list[str]]:
     """The rows of the table. SystemExit: two contestants do not train the same model."""
     shape, rows, losses = SIZES[size], [], []
-    rate = apart(precision, "product", str(largest))["rate"]
+    rate = apart("product", str(largest), precision)["rate"]
     for name in names:
         turns.progress(f"{size}, {precision}: {name}")
-        found = apart(precision, name, size, precision, str(steps))
+        found = apart(name, size, precision, str(steps))
         losses.append(found["loss"])
         if abs(losses[-1] - losses[0]) > TOLERANCES[precision] * abs(losses[0]):
             raise SystemExit(f"{size}, {precision}: loss {losses[-1]} of {name}, {losses[0]} of {names[0]}")
@@ -152,8 +153,9 @@ def measure(size: str, precision: str, names: list[str], steps: int, largest: in
 
 def main() -> None:
     if sys.argv[1:2] == ["--work"]:
-        name, *rest = sys.argv[2:]
-        found = product(int(rest[0])) if name == "product" else work(name, rest[0], rest[1], int(rest[2]))
+        name, of, precision, *steps = sys.argv[2:]
+        tf32 = precision == "tf32"
+        found = product(int(of), tf32) if name == "product" else work(name, of, tf32, int(steps[0]))
         print(json.dumps(found))
         return
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])

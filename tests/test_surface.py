@@ -305,14 +305,22 @@ def test_switches_of_libraries_are_remembered(monkeypatch):
         setattr(holder, name, before)
     tg.backends.cuda.enable_flash_sdp(True)
     assert not tg.backends.mps.is_available() and not tg.backends.mps.is_built()
+    with pytest.raises(AttributeError, match="unknown setting 'allow_tf23'; there are: .*allow_tf32"):
+        tg.backends.cuda.matmul.allow_tf23 = True
     with pytest.raises(AttributeError, match="unknown setting 'benchmrk'; there are: .*benchmark"):
         tg.backends.cudnn.benchmrk = True
 
 
 def test_settings_are_remembered():
     tg.set_float32_matmul_precision("high")
-    assert tg.get_float32_matmul_precision() == "high"
+    assert tg.get_float32_matmul_precision() == "high" and tg.backends.cuda.matmul.allow_tf32
+    tg.set_float32_matmul_precision("medium")
+    assert tg.get_float32_matmul_precision() == "medium"
+    tg.backends.cuda.matmul.allow_tf32 = False
+    assert tg.get_float32_matmul_precision() == "highest"
+    tg.backends.cuda.matmul.allow_tf32 = True
     tg.set_float32_matmul_precision("highest")
+    assert tg.get_float32_matmul_precision() == "highest" and not tg.backends.cuda.matmul.allow_tf32
     tg.use_deterministic_algorithms(True)
     assert tg.are_deterministic_algorithms_enabled()
     tg.use_deterministic_algorithms(False)

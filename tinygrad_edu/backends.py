@@ -1,6 +1,9 @@
-"""The switches of PyTorch's libraries that programs set. Here they can be set, are remembered, and change nothing."""
+"""The switches of PyTorch's libraries that programs set. They are remembered, and change nothing but for `allow_tf32`
+of CUDA's products."""
 
 from __future__ import annotations
+
+from .backend import gpu
 
 
 class Switches:
@@ -10,8 +13,12 @@ class Switches:
         self.__dict__.update(defaults, _available=available)
 
     def __setattr__(self, name: str, value: object) -> None:
+        if isinstance(vars(type(self)).get(name), property):
+            super().__setattr__(name, value)
+            return
         if name not in self.__dict__:
-            known = ", ".join(n for n in self.__dict__ if n[0] != "_") or "no settings"
+            names = [*self.__dict__, *(n for n, x in vars(type(self)).items() if isinstance(x, property))]
+            known = ", ".join(n for n in names if n[0] != "_") or "no settings"
             raise AttributeError(f"unknown setting {name!r}; there are: {known}")
         self.__dict__[name] = value
 
@@ -29,7 +36,18 @@ class _Cuda(Switches):
     enable_mem_efficient_sdp = enable_math_sdp = enable_flash_sdp
 
 
-cuda = _Cuda(matmul=Switches(allow_tf32=False, allow_fp16_reduced_precision_reduction=True))
+class _Matmul(Switches):
+    @property
+    def allow_tf32(self) -> bool:
+        """Whether the GPU's products of float32 matrices may round their factors to TF32; see `gpu.allow_tf32`."""
+        return gpu.tf32_allowed()
+
+    @allow_tf32.setter
+    def allow_tf32(self, allowed: bool) -> None:
+        gpu.allow_tf32(allowed)
+
+
+cuda = _Cuda(matmul=_Matmul(allow_fp16_reduced_precision_reduction=True))
 cudnn = Switches(enabled=True, benchmark=False, deterministic=False, allow_tf32=True)
 mps = Switches()
 mkldnn = Switches(enabled=True)

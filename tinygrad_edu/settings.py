@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from . import kernels
+from .backend import gpu
 from .backend.device import Device, as_device
 from .backend.device import set_default_device as set_default_device
 from .tensor import PRINTING
 
 _threads: int | None = None  # as set by set_num_threads
-_precision = "highest"
+_reduced = "high"  # what set_float32_matmul_precision was given last that is not "highest"
 _deterministic = False
 
 
@@ -53,16 +54,21 @@ def get_num_threads() -> int:
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """Remember "highest", "high" or "medium"; products of float32 are always computed in float32."""
-    global _precision
+    """How GPUs compute products of float32 matrices: "highest", in float32; "high" and "medium", with factors in TF32.
+
+    The switch is that of `backends.cuda.matmul.allow_tf32`. The CPU computes in float32 in any case.
+    """
+    global _reduced
     if precision not in ("highest", "high", "medium"):
         raise RuntimeError(f"expected 'highest', 'high' or 'medium', got {precision!r}")
-    _precision = precision
+    if precision != "highest":
+        _reduced = precision
+    gpu.allow_tf32(precision != "highest")
 
 
 def get_float32_matmul_precision() -> str:
-    """What `set_float32_matmul_precision` was given last ("highest" at first)."""
-    return _precision
+    """What `set_float32_matmul_precision` was given last ("highest" at first), or what `allow_tf32` made of it."""
+    return _reduced if gpu.tf32_allowed() else "highest"
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:

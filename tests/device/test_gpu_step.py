@@ -29,7 +29,7 @@ def test_a_toy_is_measured():
 def test_other_losses_are_refused(monkeypatch):
     losses = iter([4.0, 4.0001, 4.1])
 
-    def apart(precision, name, *rest):
+    def apart(name, *rest):
         return {"rate": 1e9} if name == "product" else {"seconds": 0.5, "bytes": 1e6, "loss": next(losses)}
 
     monkeypatch.setattr(gpu_step, "apart", apart)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ import tinygrad_edu as tg
 from gpt.config import GPTConfig
 from gpt.model import GPT
 from tinygrad_edu import nn
+from tinygrad_edu.backend import gpu
 
 SHAPE = GPTConfig(block_size=8, vocab_size=13, n_layer=2, n_head=2, n_embd=16, dropout=0.2)
 
@@ -60,3 +64,40 @@ def test_autocast_and_the_scaler():
     scaler.step(optimizer)
     scaler.update()
     assert all(map(same, after, model.parameters())) and scaler.get_scale() == 2.0**9
+
+
+def test_the_switch_for_tf32_is_cupys():
+    core = gpu.cupy()._core
+    default, tf32 = core.get_compute_type("float32"), 7  # as CuPy's enumeration has it
+    assert default != tf32 and not tg.backends.cuda.matmul.allow_tf32
+    try:
+        tg.backends.cuda.matmul.allow_tf32 = True
+        assert core.get_compute_type("float32") == tf32 and tg.get_float32_matmul_precision() == "high"
+        assert core.get_compute_type("float64") != tf32
+        x = tg.ones(3, 3, device="cuda")
+        assert (x @ x).sum().item() == 27
+    finally:
+        tg.set_float32_matmul_precision("highest")
+    assert core.get_compute_type("float32") == default and not tg.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.parametrize("variable, switch, expected", [
+    ("1", "", "True True"), ("0", "", "False False"), ("1", "cuda.matmul.allow_tf32 = False", "False False"),
+    ("0", "cuda.matmul.allow_tf32 = True", "True True"),
+])  # fmt: skip
+def test_the_switch_holds_from_before_cupy_is_loaded(variable: str, switch: str, expected: str):
+    program = f"""
+import sys
+from tinygrad_edu import cuda as device
+from tinygrad_edu.backends import cuda
+{switch}
+assert "cupy" not in sys.modules
+before = cuda.matmul.allow_tf32
+device.synchronize()
+import cupy
+assert cuda.matmul.allow_tf32 == (cupy._core.get_compute_type("float32") == 7)
+print(before, cuda.matmul.allow_tf32)
+"""
+    environment = {**os.environ, "CUPY_TF32": variable}
+    run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert run.stdout.strip() == expected, run.stderr

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -24,6 +25,8 @@ _WHEEL = re.compile(r"cupy(-cuda\w+|-rocm-\w+-\w+)?", re.IGNORECASE)
 
 on_load: list[Callable[[], None]] = []  # called once CuPy is loaded, to let the kernels register
 array_types: set[type] = set()  # the types of arrays on a GPU: empty until CuPy is loaded
+several = False  # whether there is more than one GPU: known once CuPy is loaded
+_tf32 = os.environ.get("CUPY_TF32", "0") not in ("", "0")  # what CuPy is told once it is loaded; it heeds the same
 
 
 class _Current(threading.local):
@@ -42,6 +45,7 @@ def wheels() -> list[str]:
 @functools.cache
 def cupy() -> ModuleType:
     """CuPy, with a GPU that it can use. RuntimeError: there is none, or not both; it says what to do."""
+    global several
     found = wheels()
     if len(found) > 1:
         raise RuntimeError(
@@ -57,7 +61,10 @@ def cupy() -> ModuleType:
     except Exception as error:  # a library that it needs is missing or of another version
         raise RuntimeError(f"CuPy is installed but cannot be loaded ({error}); {EXTRAS}") from error
     _check_driver(cp)
+    several = cp.cuda.runtime.getDeviceCount() > 1
     array_types.add(cp.ndarray)
+    if _tf32 != _computes_in_tf32(cp):
+        _compute_in_tf32(cp, _tf32)
     for call in on_load:
         call()
     return cp
@@ -115,12 +122,50 @@ def set_current(index: int) -> None:
 
 
 def use(index: int | None) -> ModuleType:
-    """The array module of GPUs, computing on this one from now on: results of array operations are made there."""
-    if _count() > 1:
-        cupy().cuda.Device(_current.index if index is None else index).use()
-    return _module()
+    """The array module of this GPU, on which CuPy computes from now on in this thread: it makes its results there."""
+    module = _module(_current.index if index is None else index)
+    enter(module)
+    return module
+
+
+def enter(module: Any) -> None:
+    """Let CuPy compute on the GPU of this array module. Nothing for another module, or where there is one GPU."""
+    if several and module in _index:
+        cupy().cuda.Device(_index[module]).use()
+
+
+_index: dict[ModuleType, int] = {}  # by array module, its GPU
 
 
 @functools.cache
-def _module() -> ModuleType:
-    return compat.array_module(cupy())
+def _module(index: int) -> ModuleType:
+    module = compat.array_module(cupy())
+    _index[module] = index
+    return module
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether products of two float32 matrices may round their factors to TF32: 10 bits, and several times as fast.
+
+    Stacks of matrices are multiplied in float32 by CuPy in any case. A GPU without TF32 warns.
+    """
+    global _tf32
+    _tf32 = bool(allowed)
+    if array_types:
+        _compute_in_tf32(cupy(), _tf32)
+
+
+def tf32_allowed() -> bool:
+    """Whether they do; before CuPy is loaded, whether they will."""
+    return _computes_in_tf32(cupy()) if array_types else _tf32
+
+
+_DEFAULT, _TF32 = 1, 7  # of CuPy's compute types, whose names are not public
+
+
+def _compute_in_tf32(cp: Any, wanted: bool) -> None:
+    cp._core.set_compute_type("float32", _TF32 if wanted else _DEFAULT)
+
+
+def _computes_in_tf32(cp: Any) -> bool:
+    return bool(cp._core.get_compute_type("float32") == _TF32)
