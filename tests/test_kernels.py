@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -277,6 +278,30 @@ def test_several_processes_compile_at_once_into_an_empty_folder(tmp_path):
     assert len({out for (out, _), _ in ended}) == 1
     assert sum("once" in err for (_, err), _ in ended) == 1  # who came first says it
     assert "compiling" not in run(STEPS, **environment).stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("update._scale/*/*.nbc", lambda b: b[: len(b) // 2]),
+        ("update._scale/*/*.nbi", lambda b: b""),
+        ("linear._sum_rows/*/*.nbc", lambda b: bytes(len(b))),
+        ("linear._sum_rows/*/*.nbc", lambda b: b[:9000] + b"garbage" * 500 + b[12500:]),  # where the machine code is
+        ("update._square_sums/hash", lambda b: b"\xff\xfe"),
+    ],
+    ids=["truncated", "empty", "zeros", "garbage", "another hash"],
+)
+def test_a_damaged_file_is_compiled_anew(file, damage, tmp_path):
+    from tinygrad_edu.kernels.cpu import compiling
+
+    expected, folder = answer(STEPS), tmp_path / compiling.cache_folder().name
+    shutil.copytree(compiling.cache_folder(), folder)
+    (found,) = folder.glob(file)
+    found.write_bytes(damage(found.read_bytes()))
+    home = folder / found.relative_to(folder).parts[0]
+    assert not compiling._is_whole(home)
+    assert answer(STEPS, NUMBA_CACHE_DIR=str(tmp_path)) == expected
+    assert compiling._is_whole(home)
 
 
 @pytest.mark.slow

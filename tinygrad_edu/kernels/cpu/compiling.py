@@ -5,7 +5,9 @@ it is not there, another process compiles it into the folder first. For Numba's 
 between the process that compiled it and those that load it later, and a program's results must not depend on which it
 is. Besides, several processes compile faster than one.
 
-The folder's name holds a hash of the kernels' sources and of all that their machine code depends on.
+The folder's name holds a hash of the kernels' sources and of all that their machine code depends on. In it each kernel
+has a folder of its own, which is put in its place when it is complete, with a hash of its files: LLVM ends the process
+that loads a damaged one, so a kernel whose files have another hash is compiled anew.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ _workers: list[subprocess.Popen[bytes]] = []  # the processes that compile for t
 
 def _fingerprint() -> str:
     """A hash of the sources, of Numba and of the processor."""
-    made_of = [path.read_text("utf-8") for path in sorted(HERE.glob("*.py"))]
+    sources = sorted(HERE.glob("*.py"))
+    made_of = [path.read_text("utf-8") for path in sources]
+    made_of += [f"{path} {path.stat().st_mtime}" for path in sources]  # by which Numba knows its files again
     made_of += [numba.__version__, llvmlite.__version__, platform.python_version()]
     made_of += [llvmlite.binding.get_host_cpu_name(), llvmlite.binding.get_host_cpu_features().flatten()]
     return hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:16]
@@ -85,6 +89,25 @@ def cache_folder() -> Path | None:
 _OLD = 30 * 24 * 3600  # seconds after which a folder of other sources, or another machine, is deleted
 
 
+def _home(folder: Path, module: str, name: str) -> Path:
+    """The folder of one kernel."""
+    return folder / f"{module}.{name}"
+
+
+def _hash_of(home: Path) -> str:
+    """A hash of a kernel's files as they are."""
+    files = sorted(home.glob("*/*.nb[ci]"))
+    return hashlib.sha256(b"".join([file.read_bytes() for file in files])).hexdigest()
+
+
+def _is_whole(home: Path) -> bool:
+    """Whether a kernel's files are there, as they were when it was compiled."""
+    try:
+        return (home / "hash").read_text("ascii", "replace") == _hash_of(home)
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def _numba_writes_to(folder: Path | None) -> Iterator[None]:
     """Numba reads the setting when it decorates; other code of the user keeps its own."""
@@ -112,25 +135,35 @@ class Kernel:
         """Take the machine code from the folder; have it compiled into it first if need be."""
         folder = cache_folder()
         if folder is not None:
-            while not self.is_in(folder) and any(worker.poll() is None for worker in _workers):
+            home = _home(folder, self.module, self.name)
+            while not _is_whole(home) and any(worker.poll() is None for worker in _workers):
                 time.sleep(0.01)
-            if not self.is_in(folder):
+            if not _is_whole(home):
                 with contextlib.suppress(OSError, subprocess.SubprocessError):
                     _started([(self.module, self.name)]).wait()
         self.compile()
 
-    def is_in(self, folder: Path) -> bool:
-        """Whether the folder holds this kernel."""
-        return any(folder.glob(f"*/{self.module}.{self.name}-*.nbc"))
-
     def compile(self) -> Any:
-        """The compiled function; Numba takes it from the folder if it is there, else puts it there."""
+        """The compiled function; Numba takes it from the folder if it is there, else it is put there."""
         folder = cache_folder()
         try:
-            self.compiled = self._by_numba(folder)
+            home = folder and _home(folder, self.module, self.name)
+            self.compiled = self._by_numba(home) if home is None or _is_whole(home) else self._compile_into(home)
         except OSError:  # the folder is gone or full
             self.compiled = self._by_numba(None)
         return self.compiled
+
+    def _compile_into(self, home: Path) -> Any:
+        """The function, compiled now, and its files in their place, unless another process was first."""
+        with tempfile.TemporaryDirectory(dir=home.parent) as folder:
+            fresh = Path(folder, home.name)
+            compiled = self._by_numba(fresh)
+            (fresh / "hash").write_text(_hash_of(fresh), "ascii")
+            if not _is_whole(home):
+                shutil.rmtree(home, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    fresh.rename(home)
+        return compiled
 
     def _by_numba(self, folder: Path | None) -> Any:
         options = {"parallel": True, "fastmath": FASTMATH, "error_model": "numpy", "cache": folder is not None}
@@ -164,8 +197,7 @@ def start(names: Sequence[tuple[str, str]] = OF_A_STEP) -> None:
     folder = cache_folder()
     if folder is None:
         return
-    present = {path.name.partition("-")[0] for path in folder.glob("*/*.nbc")}
-    missing = [(module, name) for module, name in names if f"{module}.{name}" not in present]
+    missing = [(module, name) for module, name in names if not _is_whole(_home(folder, module, name))]
     if not missing or _another_has_started(folder / "started"):
         return
     print("tinygrad_edu: compiling kernels for this machine (once, some seconds)", file=sys.stderr, flush=True)
