@@ -11,10 +11,12 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from .autograd import unfinished
 from .autograd.engine import Node
 from .autograd.exhausted import out_of_memory
 from .autograd.memory import memory_of
 from .autograd.modes import state, tell
+from .autograd.unfinished import Unfinished, wait, waiting
 from .backend.device import IGNORED, errors, is_array, module_of, of_array
 from .backend.gpu import array_types
 from .ops import transfer
@@ -86,7 +88,7 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     as an axis; they are recorded too.
     """
     if array_types and op is not transfer.ToDevice:
-        inputs = on_one_device(op, inputs)
+        inputs = on_one_device(op, finished(op, inputs, attrs) if waiting else inputs)
     record = state.recording and op.differentiable
     arrays: list[Any] = []
     parents: list[Any] = []  # of each input, where its gradient goes; None if it takes none
@@ -123,14 +125,17 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
         raise out_of_memory(f"{op.name} of {shapes}", error) from error
     finally:
         errors.reset(outside)
+    waits = False
     if not isinstance(y, xp.ndarray):
-        if is_array(y):  # it has moved to another device
+        if isinstance(y, Unfinished):
+            y, waits = (y.finish(), False) if observed else (y, True)
+        elif is_array(y):  # it has moved to another device
             xp = module_of(y)
         else:  # reductions to a single number return NumPy scalars
             y = xp.asarray(y)
     if observed:
         tell("computed", op, pair, attrs, tuple(arrays), y)
-    result = maker._result(y)
+    result = wait(maker._result(y)) if waits else maker._result(y)
     if op.may_alias and memory_of(y) is memory_of(first):  # a view counts in-place changes together with what it shows
         result._share_memory_of(maker)
     dtype = y.dtype
@@ -152,6 +157,25 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     if observed:
         tell("recorded", node, inputs, y)
     return result
+
+
+def finished(op: Any, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Any, ...]:
+    """The inputs, after all that waits has been finished: but for the youngest, if this op takes it unfinished.
+
+    Then what stands for its array is in the place of the array, in a Tensor that only the op gets to see.
+    """
+    with unfinished.lock:
+        tensor = unfinished.youngest()
+        # Its node must stand for it: constants of a graph are arrays.
+        known = tensor is not None and (tensor._node is not None or not state.recording)
+        if known and _use_twins and not state.observers and sum([x is tensor for x in inputs]) == 1:
+            part = tensor._unfinished
+            taken = tensor._result(part, tensor._node)._share_memory_of(tensor)
+            given = tuple(taken if x is tensor else x for x in inputs)
+            if part.goes_into(op, [getattr(x, "_array", x) for x in given], attrs):
+                return given
+        unfinished.finish()
+        return inputs
 
 
 def on_one_device(op: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ from .autograd.engine import Leaf, Node, Version
 from .autograd.grad import backward
 from .autograd.memory import memory_of
 from .autograd.modes import enable_grad, no_grad, state
+from .autograd.unfinished import array_of, finish, wait_no_more, waiting
 from .backend import dtypes, gpu, transfers
 from .backend.device import Device, address, array_module, as_device, module_of, of_array, quiet
 from .dispatch import apply, require_one_device
@@ -292,7 +293,13 @@ class Tensor:
 
     def data_ptr(self) -> int:
         """The address in memory of the first element."""
+        self._share_with_others()
         return address(self._array)
+
+    def _share_with_others(self) -> None:
+        """Other code may now change this memory at any time."""
+        if self.is_cuda:
+            wait_no_more()
 
     def get_device(self) -> int:
         """The index of the GPU, -1 on the CPU."""
@@ -344,6 +351,7 @@ class Tensor:
     def __dlpack__(self, **kwargs: Any) -> Any:
         if self.requires_grad:
             raise RuntimeError("can't export a Tensor that requires grad; use tensor.detach()")
+        self._share_with_others()
         return self._array.__dlpack__(**kwargs)
 
     def __dlpack_device__(self) -> Any:
@@ -398,7 +406,11 @@ class Tensor:
         return f"{name}({', '.join([numbers, *notes])})"
 
     if not TYPE_CHECKING:  # for type checkers an absent name stays an error
-        __getattr__ = absent.of_tensor
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "_array" and (array := array_of(self)) is not None:  # a launch waited
+                return array
+            return absent.of_tensor(self, name)
 
     def __format__(self, spec: str) -> str:
         if not spec:
@@ -567,6 +579,8 @@ class Tensor:
         elif self._grad._node is not None:
             self._grad = self._result(self._grad._array + g)
         else:
+            if waiting:
+                finish()
             self._grad._array += g
             self._grad._changed()
 
@@ -652,6 +666,8 @@ class Tensor:
         return self._memory.count
 
     def _check_may_change(self, name: str) -> None:
+        if waiting:
+            finish()  # what waits may read this memory
         array = self._array
         # CuPy does not know that an expanded array must not be written to.
         expanded = type(array) in gpu.array_types and array.size and any(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..autograd.unfinished import form, waiting
 from ..backend import dtypes
 from ..dispatch import apply
 from ..ops import activation as ops
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def _require_floating(name: str, input: Tensor) -> None:
     require_tensor(name, "input", input)
-    if input._array.dtype.kind != "f":
+    if (form(input) if waiting else input._array).dtype.kind != "f":
         raise NotImplementedError(f"{name}: expected a floating tensor, got {input.dtype}")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import numpy as np
 
+from ..autograd.unfinished import alike, waiting
 from ..backend import dtypes, gpu, promises
 from ..dispatch import apply
 from ..ops import elementwise as ops
@@ -30,7 +31,7 @@ def is_tensor(x: Any) -> TypeGuard[Tensor]:
 
 def require_tensor(name: str, argument: str, x: Any) -> None:
     """TypeError unless x is a Tensor."""
-    if not hasattr(x, "_array"):
+    if not hasattr(x, "_node"):  # asking for the array would end its wait
         raise TypeError(f"{name}(): argument '{argument}' must be Tensor, not {type(x).__name__}")
 
 
@@ -95,6 +96,8 @@ def promote(*operands: Any) -> tuple[Any, ...]:
 
 def pair(a: Any, b: Any) -> tuple[Any, Any]:
     """Two operands ready for one op: a Tensor and a Tensor or number, in the dtype that PyTorch would compute in."""
+    if waiting and alike(a, b):
+        return a, b
     if hasattr(a, "_array"):
         dtype = a._array.dtype
         if hasattr(b, "_array"):

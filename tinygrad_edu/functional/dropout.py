@@ -67,6 +67,8 @@ def _dropped(
     """axes_of: by the input's number of dimensions, how many of its first ones are dropped apart; None: all."""
     require_tensor(name, "input", input)
     check_probability(name, p)
+    if axes_of is None and (not training or p == 0):
+        return input
     shape = input._array.shape
     if axes_of is not None:
         if len(shape) not in axes_of:

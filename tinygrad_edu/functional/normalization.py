@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..autograd.modes import no_grad
+from ..autograd.unfinished import form, waiting
 from ..backend import dtypes
 from ..dispatch import apply
 from ..ops import normalization as ops
@@ -35,7 +36,7 @@ def _over_dim(op: Any, input: Tensor, dim: int | None, dtype: Any) -> Tensor:
 
 
 def _require_floating(name: str, input: Tensor) -> None:
-    if input._array.dtype.kind != "f":
+    if (form(input) if waiting else input._array).dtype.kind != "f":
         raise NotImplementedError(f"{name}: expected a floating dtype, got {input.dtype.name}; convert it by .float()")
 
 
@@ -110,7 +111,8 @@ def _normalised(
             f"{op.name}(): argument 'normalized_shape' must be a tuple of ints, not "
             f"{type(normalized_shape).__name__}; write ({normalized_shape},)"
         )
-    wanted, shape = sizes((normalized_shape,)), input._array.shape
+    known = form(input) if waiting else input._array
+    wanted, shape = sizes((normalized_shape,)), known.shape
     if not wanted or shape[-len(wanted) :] != wanted:
         raise RuntimeError(
             f"{op.name}: given normalized_shape={list(wanted)}, expected input with shape {['*', *wanted]}, but got "
@@ -121,7 +123,7 @@ def _normalised(
             raise RuntimeError(
                 f"{op.name}: expected {argument} of the shape normalized_shape={list(wanted)}, got {list(p.shape)}"
             )
-        if p is not None and p._array.dtype != input._array.dtype:
+        if p is not None and p._array.dtype != known.dtype:
             raise RuntimeError(
                 f"{op.name}: expected {argument} to have the dtype of input, {input.dtype.name}, got {p.dtype.name}; "
                 "convert one of them with .to(dtype)"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd.modes import enable_grad, no_grad
+from ..autograd.unfinished import finish, waiting
 from ..backend import transfers
 from ..backend.device import module_of, quiet
 from ..tensor import Tensor, made
@@ -117,6 +118,8 @@ class Optimizer:
             [(p, self._gradient(p, i, group)) for i, p in enumerate(group["params"]) if p.grad is not None]
             for group in self.param_groups
         ]
+        if waiting:
+            finish()
         with quiet:
             for group, members in zip(self.param_groups, ready, strict=True):
                 if group.get("maximize"):

@@ -6,7 +6,9 @@ Importing this needs CuPy. The backend calls `register` when a GPU is first used
 from __future__ import annotations
 
 from ... import dispatch
+from ...backend import gpu
 from . import activation, attention, embedding, linear, loss, normalization, softmax
+from .sums import Biased, Residual
 from .twin import Twin
 
 TWINS: tuple[type[Twin], ...] = (
@@ -28,5 +30,6 @@ TWINS: tuple[type[Twin], ...] = (
 
 def register() -> None:
     """Let these twins run on CUDA."""
+    gpu.array_types.update((Biased, Residual))
     for twin in TWINS:
         dispatch.register_twin(twin.op, "cuda", twin)

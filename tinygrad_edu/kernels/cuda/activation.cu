@@ -40,6 +40,19 @@ extern "C" __global__ void forward(Index n, const T* x, T* y)
         y[i] = T(ACTIVATION(A(x[i])));
 }
 
+// The same of x + bias, which is written over x; bias is of a row of so many columns.
+extern "C" __global__ void forward_biased(Index n, unsigned columns, const T* bias, T* x, T* y)
+{
+    Index step = Index(gridDim.x) * blockDim.x, first = Index(blockIdx.x) * blockDim.x + threadIdx.x;
+    unsigned column = unsigned(first) % columns, further = unsigned(step) % columns;  // a division for each would tell
+    for (Index i = first; i < n; i += step) {
+        x[i] = plus(x[i], bias[column]);
+        y[i] = T(ACTIVATION(A(x[i])));
+        column += further;
+        column -= column < columns ? 0 : columns;
+    }
+}
+
 extern "C" __global__ void backward(Index n, const T* saved, const T* gy, T* gx)
 {
     for (Index i = Index(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += Index(gridDim.x) * blockDim.x)

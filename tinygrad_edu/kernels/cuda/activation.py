@@ -9,6 +9,7 @@ import numpy as np
 
 from ...ops import activation as ops
 from .source import blocks_for, kernel
+from .sums import Biased, taken
 from .twin import Twin, fits, plain
 
 _THREADS = 256
@@ -26,8 +27,12 @@ class _Activation(Twin):
 
     @classmethod
     def forward(cls, xp: Any, x: Any) -> Any:
-        x, y = plain(x), cp.empty(x.shape, x.dtype)
-        cls._launch("forward", x, y)
+        y = cp.empty(x.shape, x.dtype)
+        with taken(x) as (x, bias, _, total):
+            if total is None:
+                cls._launch("forward", x, y)
+            else:
+                cls._launch("forward_biased", np.uint32(x.shape[-1]), bias, x, y)
         return y, (y if cls.saves_y else x,)
 
     @classmethod
@@ -38,22 +43,22 @@ class _Activation(Twin):
 
     @classmethod
     def _launch(cls, name: str, *arrays: Any) -> None:
-        n = arrays[0].size
-        kernel("activation", name, arrays[0].dtype.name, ACTIVATION=cls.function)(
+        n, dtype = arrays[-1].size, arrays[-1].dtype.name
+        kernel("activation", name, dtype, ACTIVATION=cls.function)(
             (blocks_for(n, _THREADS),), (_THREADS,), (np.int64(n), *arrays)
         )
 
 
 class GeluTanh(_Activation):
-    op, function = ops.GeluTanh, "gelu_tanh"
+    op, function, takes = ops.GeluTanh, "gelu_tanh", (Biased,)
 
 
 class Gelu(_Activation):
-    op, function = ops.Gelu, "gelu"
+    op, function, takes = ops.Gelu, "gelu", (Biased,)
 
 
 class Silu(_Activation):
-    op, function = ops.Silu, "silu"
+    op, function, takes = ops.Silu, "silu", (Biased,)
 
 
 class Sigmoid(_Activation):

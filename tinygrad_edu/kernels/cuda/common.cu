@@ -8,6 +8,8 @@
 
 typedef long long Index;
 
+__device__ T plus(T x, T y) { return T(A(x) + A(y)); }
+
 #define INFINITE A(1.0 / 0.0)
 
 struct Sum {

@@ -1,4 +1,7 @@
-"""Layers of products, whose backward keeps the ones that it sums rows with. Meaning: see ops/linalg.py."""
+"""Layers of products. The bias may wait for the next kernel, and backward keeps the ones that it sums rows with.
+
+Meaning: see ops/linalg.py.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import cupy as cp
 
 from ...ops import linalg as ops
 from ...ops.linalg import rows
+from .sums import biased
 from .twin import Twin, fits
 
 
@@ -20,11 +24,14 @@ def _ones(n: int, dtype: Any, device: int, stream: int) -> Any:
 
 class Linear(Twin):
     op, saved_for = ops.Linear, ops.Linear.saved_for
-    forward = ops.Linear.forward
-
     @staticmethod
     def accepts(x: Any, weight: Any, bias: Any) -> bool:
         return bias is not None and fits(x, weight, bias)
+
+    @staticmethod
+    def forward(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
+        product, saved = ops.Linear.forward(xp, x, weight, None)
+        return biased(product, bias), saved
 
     @staticmethod
     def backward(xp: Any, saved: Any, gy: Any) -> Any:

@@ -1,11 +1,21 @@
 // Layer norm and RMS norm of rows. A block takes one row at a time; the row's second reading comes from the cache.
 
 // y = (x - mean) rstd weight + bias. Not centred: the mean counts as 0. weight and bias may be null.
-extern "C" __global__ void normalise(const T* x, const T* weight, const T* bias, int columns, A eps, bool centred, T* y,
-                                     A* mean, A* rstd)
+// Unless total is null, x is first made of a sum, each addition rounded: total = other + (x + shift), where shift (of a
+// row) and other may be null. A thread reads again only what it wrote itself.
+extern "C" __global__ void normalise(const T* x, const T* shift, const T* other, T* total, const T* weight, const T* bias,
+                                     int columns, A eps, bool centred, T* y, A* mean, A* rstd)
 {
-    const T* row = x + Index(blockIdx.x) * columns;
-    T* out = y + Index(blockIdx.x) * columns;
+    Index start = Index(blockIdx.x) * columns;
+    const T* row = x + start;
+    if (total) {
+        for (int j = threadIdx.x; j < columns; j += blockDim.x) {
+            T sum = shift ? plus(row[j], shift[j]) : row[j];
+            total[start + j] = other ? plus(other[start + j], sum) : sum;
+        }
+        row = total + start;
+    }
+    T* out = y + start;
     A centre = 0, squares = 0;
     if (centred) {
         for (int j = threadIdx.x; j < columns; j += blockDim.x)

@@ -11,6 +11,7 @@ import numpy as np
 from ...ops import normalization as ops
 from ...ops.linalg import rows
 from .source import accumulated, kernel, number, threads_for
+from .sums import Biased, Residual, taken
 from .twin import Twin, fits, plain
 
 _PARTS = 512  # blocks of the backward; each leaves its share of the gradients of weight and bias
@@ -23,15 +24,17 @@ def _accepts(x: Any, *others: Any) -> bool:
 
 def _forward(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> Any:
     """Saves x and two numbers for each row."""
-    r, weight, bias = rows(plain(x)), plain(weight), plain(bias)
-    n, columns = r.shape
+    weight, bias = plain(weight), plain(bias)
+    columns = x.shape[-1]
+    n = x.size // columns
     y = cp.empty(x.shape, x.dtype)
     mean, rstd = cp.empty((2, n), accumulated(x.dtype))
-    kernel("normalization", "normalise", x.dtype.name, EACH=1)(
-        (n,), (threads_for(columns),),
-        (r, weight, bias, np.int32(columns), number(eps, x.dtype), np.bool_(centred), y, mean, rstd),
-    )  # fmt: skip
-    return y, (r, mean, rstd, weight)
+    with taken(x) as terms:
+        kernel("normalization", "normalise", x.dtype.name, EACH=1)(
+            (n,), (threads_for(columns),),
+            (*terms, weight, bias, np.int32(columns), number(eps, x.dtype), np.bool_(centred), y, mean, rstd),
+        )  # fmt: skip
+    return y, (rows(terms.result), mean, rstd, weight)
 
 
 def _backward(saved: Any, gy: Any, centred: bool) -> Any:
@@ -63,7 +66,7 @@ def _backward(saved: Any, gy: Any, centred: bool) -> Any:
 
 
 class LayerNorm(Twin):
-    op = ops.LayerNorm
+    op, takes = ops.LayerNorm, (Biased, Residual)
 
     @staticmethod
     def accepts(x: Any, weight: Any, bias: Any, *, eps: float) -> bool:
@@ -79,7 +82,7 @@ class LayerNorm(Twin):
 
 
 class RmsNorm(Twin):
-    op = ops.RmsNorm
+    op, takes = ops.RmsNorm, (Biased, Residual)
 
     @staticmethod
     def accepts(x: Any, weight: Any, *, eps: float) -> bool:

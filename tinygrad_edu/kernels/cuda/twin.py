@@ -8,12 +8,16 @@ import cupy as cp
 
 from ..twin import Twin as Twin
 from .source import TYPES
+from .sums import Sum
 
 
 def fits(x: Any, *others: Any) -> bool:
-    """Whether a kernel can read all of these: arrays of one floating dtype, not empty; the others may be None."""
+    """Whether a kernel can read all of these: arrays of one floating dtype, not empty; the others may be None.
+
+    x may be a sum that waits too: only twins with this type of sum in `takes` are given one.
+    """
     return (
-        type(x) is cp.ndarray and x.dtype.name in TYPES and x.size > 0
+        (type(x) is cp.ndarray or isinstance(x, Sum)) and x.dtype.name in TYPES and x.size > 0
         and all(o is None or type(o) is cp.ndarray and o.dtype == x.dtype for o in others)
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...autograd.modes import no_grad
+from ...autograd.unfinished import finish, waiting
 from ...backend.device import quiet
 from ...backend.dtypes import promote_types
 from ...functional.shape import cat
@@ -95,6 +96,8 @@ def clip_grad_norm_(
     gradient are passed over. RuntimeError: the norm is not finite and error_if_nonfinite is set.
     """
     gradients = _gradients(parameters)
+    if waiting:
+        finish()
     arrays = [gradient._array for gradient in gradients]
     fused = fused_update(arrays) if arrays else None
     if fused is not None and float(norm_type) == 2 and not error_if_nonfinite and hasattr(fused, "clip"):
