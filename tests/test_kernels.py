@@ -146,6 +146,25 @@ def test_a_forked_child_goes_on_with_the_readable_ops():
     assert answer(FORK) == "0\n"
 
 
+WAITING = """
+import os
+import tinygrad_edu as tg
+
+tg.randn(256, 256) @ tg.randn(256, 256)
+print(sorted(name for name in os.environ if name.startswith("GOMP")))
+"""
+
+
+def test_threads_wait_briefly_for_each_other_unless_the_user_says_otherwise():
+    """OpenMP itself tells how long; else a busy machine would slow kernels down several times."""
+    done = run(WAITING, OMP_DISPLAY_ENV="verbose")
+    if "GOMP_" not in done.stderr:
+        pytest.skip("the threads are not of GNU's OpenMP")
+    assert "GOMP_SPINCOUNT = '4000'" in done.stderr and done.stdout == "[]\n", done.stderr
+    assert "GOMP_SPINCOUNT = '7'" in run(WAITING, OMP_DISPLAY_ENV="verbose", GOMP_SPINCOUNT="7").stderr
+    assert "GOMP_SPINCOUNT = '0'" in run(WAITING, OMP_DISPLAY_ENV="verbose", OMP_WAIT_POLICY="passive").stderr
+
+
 BLAS_THREADS = """
 import numpy as np
 from threadpoolctl import threadpool_info
