@@ -2,6 +2,7 @@
 #
 #   PYTHON=python3.12   the interpreter to build .venv from (3.11 or newer)
 #   ARGS="..."          passed on to the program or to pytest: make train ARGS="--preset full"
+#   DEVICE=cuda         train on the GPU, with the CuPy that fits it, or the one of EXTRA=cuda12, cuda13 or rocm
 
 SHELL  := bash
 PYTHON ?= python3
@@ -16,13 +17,16 @@ endif
 .DEFAULT_GOAL := help
 # Two goals at once would install into .venv at once.
 .NOTPARALLEL:
-.PHONY: help train test slow browser device mutants pages lint types bench dev clean
+.PHONY: help train cupy test slow browser device mutants pages lint types bench dev clean
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-train: $(VENV)/.examples ## train a GPT on Shakespeare (ARGS="--help" lists the options)
-	$(RUN) examples/train_shakespeare.py $(ARGS)
+train: $(if $(filter cuda%,$(DEVICE)),cupy) $(VENV)/.examples ## train a GPT on Shakespeare (ARGS="--help" lists the options; DEVICE=cuda)
+	$(RUN) examples/train_shakespeare.py $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
+
+cupy: $(VENV)/.python
+	@extra=$$($(RUN) -P tinygrad_edu/backend/machine.py $(EXTRA)) && $(MAKE) --no-print-directory $(VENV)/.$$extra
 
 test: $(VENV)/.test ## run the default tests on every core, with coverage
 	$(RUN) -m pytest -n auto --dist worksteal --cov -m "not slow and not browser" $(ARGS)
@@ -61,7 +65,7 @@ clean: ## remove .venv, caches and builds; runs/ stays
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # $(VENV)/.NAME stands for "the extra NAME is installed". The whole of pip's output is in $(VENV)/pip-NAME.log.
-$(VENV)/.examples $(VENV)/.test $(VENV)/.browser $(VENV)/.dev: $(VENV)/.%: setup.cfg pyproject.toml $(VENV)/.python
+$(addprefix $(VENV)/.,examples test browser dev cuda12 cuda13 rocm): $(VENV)/.%: setup.cfg pyproject.toml $(VENV)/.python
 	@echo "Installing tinygrad_edu[$*] into $(VENV) (once; a few minutes on a slow line)"
 	@set -o pipefail; \
 	$(RUN) -m pip install --disable-pip-version-check -e '.[$*]' 2>&1 | tee $(VENV)/pip-$*.log \

@@ -1,6 +1,7 @@
 """Which GPU this machine has, which extra of this package serves it, and whether CuPy works here.
 
-Nothing but `try_cupy` imports CuPy: what is wrong with an installation has to be told where the import fails.
+Nothing but `try_cupy` imports CuPy: what is wrong with an installation has to be told where the import fails. Nor is
+anything else imported that has to be installed: `python -P machine.py` prints the extra to install.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ import ctypes
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from . import gpu
 
 # By extra, the wheels that run where it fits. Those that were built from source may run anywhere.
 _SERVING = {
@@ -49,6 +49,8 @@ def try_cupy() -> str:
     Raises what CuPy raises.
     """
     import cupy
+
+    from . import gpu
 
     runtime = cupy.cuda.runtime
     count = runtime.getDeviceCount()
@@ -139,3 +141,24 @@ def _library(*names: str) -> Any:
         except OSError:
             continue
     return None
+
+
+def _extra_to_install(given: str) -> str:
+    """The extra that was given, or else the one that fits. ValueError: there is no such extra, or no GPU."""
+    if given:
+        if given not in _SERVING:
+            raise ValueError(f"there is no extra {given!r} with a CuPy; expected {', '.join(_SERVING)}")
+        return given
+    found = find_gpu()
+    if found is None or found.extra is None:
+        there = "found none" if found is None else f"found {found.says}"
+        names = ", ".join(_SERVING)
+        raise ValueError(f"a GPU that CuPy can use was asked for, but {there}; use the CPU, or name the extra ({names})")
+    return found.extra
+
+
+if __name__ == "__main__":
+    try:
+        print(_extra_to_install("".join(sys.argv[1:])))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
