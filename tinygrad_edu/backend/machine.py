@@ -153,7 +153,7 @@ def _extra_to_install(given: str) -> str:
     if found is None or found.extra is None:
         there = "found none" if found is None else f"found {found.says}"
         names = ", ".join(_SERVING)
-        raise ValueError(f"a GPU that CuPy can use was asked for, but {there}; use the CPU, or name the extra ({names})")
+        raise ValueError(f"a GPU that CuPy can use is needed, but {there}; use the CPU, or name the extra ({names})")
     return found.extra
 
 
