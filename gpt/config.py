@@ -135,7 +135,7 @@ class TrainConfig:
     log_interval: int = 10
     """Steps between rows of the training loss."""
     sample_tokens: int = 200
-    """Tokens of sample text written at each evaluation; 0 for none."""
+    """Tokens of sample text written at the last evaluation, and at the others up to a block; 0 for none."""
     health: bool = False
     """Whether each evaluation also says in words how the layers are: updates, dead units, attention, gradients."""
 
@@ -179,6 +179,11 @@ class TrainConfig:
         done = (step - self.warmup_iters) / (end - self.warmup_iters)
         left = 1.0 - done if self.decay == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
         return self.min_lr + left * (self.learning_rate - self.min_lr)
+
+    def sample_tokens_at(self, step: int) -> int:
+        """Tokens of the sample after a step. Within a block each takes one token's work, and beyond it a block's."""
+        last = step >= self.max_iters
+        return self.sample_tokens if last else min(self.sample_tokens, self.model.block_size)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as a dictionary, the model's nested under `model`."""
@@ -235,14 +240,16 @@ PRESETS: dict[str, TrainConfig] = {
         eval_iters=5, final_eval_iters=200,
     ),
     # nanoGPT's recipe for the same model.
-    "laptop": TrainConfig(model=_LAPTOP),
+    "laptop": TrainConfig(model=_LAPTOP, eval_iters=5, final_eval_iters=200),
     # nanoGPT's character model, 10.7 million parameters, on a CPU in less than an hour.
     "full-fast": TrainConfig(
         out_dir="runs/shakespeare-full", model=replace(_FULL, dropout=0.0), optimizer="muon", batch_size=8,
         max_iters=2000, learning_rate=5e-3, warmup_iters=20, decay="linear", eval_iters=5, final_eval_iters=160,
     ),
     # nanoGPT's recipe for it, for a GPU: a day on a CPU.
-    "full": TrainConfig(out_dir="runs/shakespeare-full", model=_FULL, batch_size=64, max_iters=5000, eval_iters=20),
+    "full": TrainConfig(
+        out_dir="runs/shakespeare-full", model=_FULL, batch_size=64, max_iters=5000, eval_iters=5, final_eval_iters=20,
+    ),
     # GPT-2's smallest size from scratch on byte pairs: 124 million parameters; with init_from, its fine-tuning.
     "gpt2": TrainConfig(
         out_dir="runs/shakespeare-gpt2", tokenizer="gpt2", model=GPTConfig.named("gpt2"),

@@ -193,8 +193,9 @@ def _plan(config: TrainConfig, step: int, model: GPT | None, seconds: float, clo
     updates = [timing("update", parts.update(o), 1, 1 / len(parts.optimizers)) for o in parts.optimizers]
     block_evaluated = timing("block, evaluated", parts.block_evaluated, rows)
     ends_evaluated = timing("ends, evaluated", parts.ends_evaluated, units)
-    samples = [timing("sample", parts.sample(blocks), config.sample_tokens, 0.5) for blocks in (1, 2)]
-    timings = [block, ends, *updates, block_evaluated, ends_evaluated, *(samples if config.sample_tokens else [])]
+    sampled = config.sample_tokens_at(step)
+    samples = [timing("sample", parts.sample(blocks), sampled, 0.5) for blocks in (1, 2)]
+    timings = [block, ends, *updates, block_evaluated, ends_evaluated, *(samples if sampled else [])]
     for _ in range(ROUNDS):  # in turn, so that a moment in which the machine is slow is not all of any
         for one in timings:
             one.go(1 / ROUNDS)
@@ -204,7 +205,7 @@ def _plan(config: TrainConfig, step: int, model: GPT | None, seconds: float, clo
     kept += parts.kept(parts.ends_step, ends.n) * units / ends.n
     update = sum(t.seconds * parts.share(o) for t, o in zip(updates, parts.optimizers, strict=True))
     sample = 0.0
-    if config.sample_tokens:
+    if sampled:
         sample, with_two = (t.seconds for t in samples)
         sample += (L - 1) * max(0.0, with_two - sample)
 
@@ -215,6 +216,7 @@ def _plan(config: TrainConfig, step: int, model: GPT | None, seconds: float, clo
     beside = sample + update  # a checkpoint is copied about as fast as an update goes through the same numbers
     evaluation = config.eval_iters * batch_evaluated + beside
     last = (config.final_eval_iters or config.eval_iters) * batch_evaluated + beside
+    last += (config.sample_tokens - sampled) * batch_evaluated / (2 * rows)  # beyond a block each reads one anew
     left = config.max_iters - step
     evaluations = (step == 0) + config.max_iters // config.eval_interval - step // config.eval_interval
     evaluations += left > 0 and config.max_iters % config.eval_interval > 0

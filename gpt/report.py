@@ -267,7 +267,7 @@ class Report:
 
     def _write_sample(self, number: int, evaluation: Evaluation) -> None:
         generator = tg.Generator().manual_seed(self.config.seed)
-        length = self.config.sample_tokens
+        length = self.config.sample_tokens_at(number)
         text = "".join(stream_text(self.trainer.model, self.trainer.tokenizer, "", length, generator=generator))
         self._append(SAMPLES, f"=== step {number}, validation loss {evaluation.val:.4f} ===\n{text}\n\n", sync=True)
 

@@ -53,6 +53,21 @@ def test_laptop_is_nanogpts_recipe_for_a_cpu() -> None:
     assert (c.beta1, c.beta2, c.weight_decay, c.grad_clip) == (0.9, 0.99, 0.1, 1.0)
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_evaluations_take_at_most_two_percent_of_a_presets_run(name: str) -> None:
+    """Counted in passes through the model, of which a step makes three for each of its batches: one forward, and the
+    work of two backward. The last evaluation is not counted: what comes after it waits for nothing."""
+    config = preset(name)
+    steps = 3 * config.eval_interval * config.gradient_accumulation_steps
+    assert 2 * config.eval_iters / steps <= 0.02
+
+
+def test_samples_before_the_last_stay_within_a_block() -> None:
+    config = preset("laptop")
+    assert [config.sample_tokens_at(step) for step in (0, 250, 1999, 2000)] == [64, 64, 64, 200]
+    assert replace(config, sample_tokens=7).sample_tokens_at(250) == 7
+
+
 def test_presets_are_copies() -> None:
     changed = preset("full")
     changed.max_iters, changed.model.n_layer = 1, 1
