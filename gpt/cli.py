@@ -36,7 +36,7 @@ class Train:
     parameters, less than an hour; laptop, full: nanoGPT's recipes for these two; gpt2: 124 million parameters."""
     resume: str | None = None
     """Go on with the run in this folder as if it had not stopped. Of the other options only max-iters, eval-interval,
-    eval-iters, final-eval-iters, log-interval and sample-tokens can be given other values."""
+    eval-iters, final-eval-iters, log-interval, sample-tokens, health, recompute and device can have other values."""
     overwrite: bool = False
     """Start anew in a folder that holds a run, which is lost."""
     profile: bool = False
@@ -84,6 +84,8 @@ class Sample:
     """Always choose the most likely token."""
     seed: int = 1337
     """The same seed writes the same text each time, another seed another text."""
+    device: str = "cpu"
+    """Where to compute: cpu, or cuda for a GPU."""
 
 
 @dataclass
@@ -220,8 +222,9 @@ def python() -> str:
 
 def train(options: Train, start: Callable[[TrainConfig], Trainer] | None = None) -> None:
     """`gpt train`: a run, and then a sample on stdout. start: how to make a new trainer, if not by `Trainer.start`."""
-    from .trainer import Trainer, check_no_run_in
+    from .trainer import Trainer, check_device, check_no_run_in
 
+    check_device(options.training.device)  # before a text is looked for, which may take long
     if options.profile:
         profile(options, start or Trainer.start)
         return
@@ -229,7 +232,7 @@ def train(options: Train, start: Callable[[TrainConfig], Trainer] | None = None)
         trainer = Trainer.resume(options.resume, **options.changes())
     else:
         if not options.overwrite:
-            check_no_run_in(options.training.out_dir)  # before the text is looked for, which may take long
+            check_no_run_in(options.training.out_dir)
         trainer = (start or Trainer.start)(options.training)
     trainer.run(overwrite=options.overwrite, plan=options.plan)
     show_result(trainer)
@@ -268,7 +271,8 @@ def show_result(trainer: Trainer) -> None:
     if plot.is_file():
         print(f"Loss:    {plot}")
     prompt = "ROMEO:" if config.dataset == "shakespeare" else "..."
-    print(f"More:    {python()} -m gpt sample {config.out_dir} --prompt {prompt}")
+    device = "" if config.device == "cpu" else f" --device {config.device}"
+    print(f"More:    {python()} -m gpt sample {config.out_dir} --prompt {prompt}{device}")
 
 
 def sample(options: Sample) -> None:
@@ -276,10 +280,13 @@ def sample(options: Sample) -> None:
     import tinygrad_edu as tg
 
     from .sampling import load_model, stream_text
+    from .trainer import check_device
 
+    check_device(options.device)
     if options.num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {options.num_samples}")
     model, tokenizer = load_model(options.model)
+    model.to(options.device)
     generator = tg.Generator().manual_seed(options.seed)
     for number in range(1, options.num_samples + 1):
         pieces = stream_text(

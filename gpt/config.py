@@ -87,7 +87,7 @@ class TrainConfig:
     model: GPTConfig = field(default_factory=GPTConfig)
     """The shape of the model."""
     device: str = "cpu"
-    """Where to compute, such as cpu."""
+    """Where to compute: cpu, or cuda for a GPU."""
     dtype: Literal["float32", "float16"] = "float32"
     """float16: mixed precision, with products of matrices in float16 and weights in float32. For a GPU; slow on a
     CPU."""

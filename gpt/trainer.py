@@ -118,10 +118,8 @@ class Trainer:
         self.model, self.tokenizer, self.splits = model, tokenizer, {"train": train, "val": val}
         model.recompute = config.recompute
         self.text = {"name": config.dataset, "source": source, "sha256": train.text_sha256}
-        try:
-            model.to(config.device)
-        except RuntimeError as error:
-            raise ValueError(f"the model cannot be trained on device={config.device!r}: {error}") from None
+        check_device(config.device)
+        model.to(config.device)
         kind, half = tg.device(config.device).type, config.dtype == "float16"
         self._precision = tg.autocast(kind, dtype=tg.float16, enabled=half)
         self.scaler = tg.amp.GradScaler(kind, enabled=half)
@@ -404,6 +402,14 @@ def _tokens_again(config: TrainConfig, tokenizer: Tokenizer, sha256: str) -> tup
             f"{sha256}); put the old text back, or start a new run"
         )
     return train, val
+
+
+def check_device(name: str) -> None:
+    """ValueError: there is no device of this name to compute on."""
+    try:
+        tg.empty(0, device=name)
+    except RuntimeError as error:
+        raise ValueError(f"device={name!r} cannot be used: {error}") from None
 
 
 def check_no_run_in(folder: str | os.PathLike[str]) -> None:

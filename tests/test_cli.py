@@ -217,7 +217,7 @@ def test_messages_in_options_leave_paths_and_words_alone() -> None:
         ("generate: temperature must be positive", "--temperature must be positive"),
         ("there is no /a/n_head=4/max_iters.txt, 'top_k'", "there is no /a/n_head=4/max_iters.txt, 'top_k'"),
         ("the seed and the device; --out-dir x, vocab_size=3", "the seed and the device; --out-dir x, vocab_size=3"),
-        ("trained on device='gpu'", "trained on --device 'gpu'"),
+        ("device='gpu' cannot be used", "--device 'gpu' cannot be used"),
     ):
         assert cli.in_options(message) == shown
 

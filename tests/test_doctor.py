@@ -417,6 +417,19 @@ def test_rocm_is_found_by_its_folder(bare):
     assert found is not None and found.extra is None and "ROCm 7 is needed" in found.says
 
 
+def test_make_is_told_the_extra_to_install(bare, monkeypatch):
+    with pytest.raises(ValueError, match="found none; use the CPU, or name the extra .cuda12, cuda13, rocm"):
+        machine._extra_to_install("")
+    with pytest.raises(ValueError, match="no extra 'cuda' with a CuPy; expected cuda12, cuda13, rocm"):
+        machine._extra_to_install("cuda")
+    assert machine._extra_to_install("cuda13") == "cuda13"
+    monkeypatch.setattr(machine, "find_gpu", lambda: machine.Gpu("a card without a driver"))
+    with pytest.raises(ValueError, match="found a card without a driver"):
+        machine._extra_to_install("")
+    monkeypatch.setattr(machine, "find_gpu", lambda: CUDA12)
+    assert machine._extra_to_install("") == "cuda12"
+
+
 def test_versions_as_cuda_and_as_hip_write_them():
     assert machine._version(12040) == "12.4" and machine._version(13000) == "13.0"
     assert machine._version(70051831, hip=True) == "7.0" and machine._version(60443484, hip=True) == "6.4"

@@ -521,7 +521,7 @@ def test_a_text_shorter_than_a_block_says_how_long_it_must_be(tiny: TrainConfig,
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
 def test_an_unknown_device_is_refused(tiny: TrainConfig, device: str) -> None:
-    with pytest.raises(ValueError, match=f"cannot be trained on device='{device}': "):
+    with pytest.raises(ValueError, match=f"device='{device}' cannot be used: "):
         Trainer.start(replace(tiny, device=device))
 
 
