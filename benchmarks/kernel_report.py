@@ -46,7 +46,7 @@ class Compiled:
 
 def units() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """(file, dtype, constants) of all that is compiled for the sizes that the kernels take."""
-    from tinygrad_edu.kernels.cuda import attention, source, update
+    from tinygrad_edu.kernels.cuda import attention, dropout, source, update
 
     for dtype, (_, _, accumulated) in source.TYPES.items():
         for name in ACTIVATIONS:
@@ -55,6 +55,7 @@ def units() -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield "normalization", dtype, {"EACH": each}
         for file in ("softmax", "loss", "embedding"):
             yield file, dtype, {}
+        yield dropout.UNIT, dtype, dropout.CONSTANTS
         size = accumulated().itemsize
         for bytes, channels in attention._TILES:
             for backward in (False, True):

@@ -78,8 +78,8 @@ _MADE = {
     ("add", "h.*"): "residual2", ("layer_norm", "h.*.ln_2"): "ln2", ("linear", "h.*.mlp.c_fc"): "fch",
     ("gelu_tanh", "h.*.mlp.gelu"): "fch_gelu", ("linear", "h.*.mlp.c_proj"): "fcproj", ("layer_norm", "ln_f"): "lnf",
     ("linear", "lm_head"): "logits", ("cross_entropy", ""): "losses", ("amin", ""): "checks", ("amax", ""): "checks",
-    ("embedding", "wte"): "wte", ("embedding", "wpe"): "wpe", ("mul", "drop"): "dropped",
-    ("mul", "h.*.attn.resid_dropout"): "attdrop", ("mul", "h.*.mlp.dropout"): "fcdrop",
+    ("embedding", "wte"): "wte", ("embedding", "wpe"): "wpe", ("dropout", "drop"): "dropped",
+    ("dropout", "h.*.attn.resid_dropout"): "attdrop", ("dropout", "h.*.mlp.dropout"): "fcdrop",
     ("reshape", "h.*.attn"): "atty_copy", ("mean", ""): "loss",
 }  # fmt: skip
 # What layer norms keep beside their outputs.
@@ -334,7 +334,6 @@ def _measure(rows: list[Row], trace: inspect.Trace) -> None:
         row.saved_by = ", ".join(dict.fromkeys([*filter(None, row.saved_by.split(", ")), *(s.name for s in saved_by)]))
 
     blocks_seen: set[str] = set()
-    masks: set[int] = set()
     for op in trace.ops:
         name = _name(op, blocks_seen)
         if op.bytes:
@@ -342,11 +341,6 @@ def _measure(rows: list[Row], trace: inspect.Trace) -> None:
         for kept, saved in zip(_kept(op, name), op.saved, strict=True):
             if saved.op is None and saved.parameter is None and saved.held:
                 enter(kept, op.id, saved.freed, saved.held, [op])
-            elif saved.parameter is not None and saved.parameter not in masks:
-                mask = trace.parameters[saved.parameter]
-                if mask.kind == "constant" and mask.dtype.startswith("float") and len(mask.shape) > 2:
-                    masks.add(mask.id)
-                    enter("masks", op.id, mask.freed, mask.bytes, [op])
 
 
 def _kept(op: OpRecord, name: str | None) -> list[str]:
@@ -357,12 +351,18 @@ def _kept(op: OpRecord, name: str | None) -> list[str]:
     norms = list(_NORMS.get(name or "", ()))
     if sizes.count(rows) == 1:  # the readable layer norm keeps no means
         norms = norms[1:]
+    mask = None  # of attention: the last of what has a number for each query and key
+    if name == "atty" and op.attrs.get("dropout"):
+        mask = next((s for s in op.saved[::-1] if s.op is None and math.prod(s.shape) == rows * op.shape[-2]), None)
     for size, saved in zip(sizes, op.saved, strict=True):
         if name in _NORMS:
             names.append(norms.pop(0) if norms and saved.op is None and size == rows else "ln_hat")
         elif name == "atty":
             scaled = size == size_of_input and "q_scaled" not in names and saved.op is None
-            names.append("q_scaled" if scaled else "att" if size == rows * op.shape[-2] else "att_sums")
+            of_keys = size == rows * op.shape[-2]
+            names.append("q_scaled" if scaled else "masks" if saved is mask else "att" if of_keys else "att_sums")
+        elif op.name == "dropout":
+            names.append("masks")
         elif name == "fch_gelu":
             names.append("fch_gate")
         elif name == "losses":

@@ -340,7 +340,7 @@ def multiplied_by_an_empty_mask():
     return (lin(numbers(3, 4)) * tg.zeros(3, 8)).sum(), lin.weight  # here
 
 
-@fault("zero", "dropout", "mul", "drops everything", "probability p")
+@fault("zero", "dropout", "dropout", "drops everything", "probability p")
 def dropped():
     lin = layer()
     return nn.Dropout(1.0)(lin(numbers(3, 4))).sum(), lin.weight  # here

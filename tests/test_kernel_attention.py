@@ -33,22 +33,22 @@ def packed(B, NH, T, n):
     return *rng.standard_normal((B, T, 3, NH, n), np.float32).transpose(2, 0, 3, 1, 4), heads(rng, B, NH, T, n)
 
 
-def both_ways(pair, q, k, v, keep, gy, **settings):
+def both_ways(pair, q, k, v, gy, **settings):
     """The output and the three gradients."""
     with quiet:
-        y, saved = pair.forward(np, q, k, v, None, keep, **settings)
+        y, saved = pair.forward(np, q, k, v, None, **settings)
         return [y, *(g() if callable(g) else g for g in pair.backward(np, saved, gy)[:3])]
 
 
-def compare(q, k, v, keep, gy, **settings):
+def compare(q, k, v, gy, **settings):
     """The twin's errors are near those of the op; both are measured in float64."""
-    given = [x if x is None else x.copy() for x in (q, k, v, keep, gy)]
-    assert Attention.accepts(q, k, v, None, keep, **settings)
-    found = both_ways(Attention, q, k, v, keep, gy, **settings)
-    for x, before in zip((q, k, v, keep, gy), given, strict=True):
+    given = [x.copy() for x in (q, k, v, gy)]
+    assert Attention.accepts(q, k, v, None, **settings)
+    found = both_ways(Attention, q, k, v, gy, **settings)
+    for x, before in zip((q, k, v, gy), given, strict=True):
         np.testing.assert_array_equal(x, before)
-    reference = both_ways(ops.Attention, q, k, v, keep, gy, **settings)
-    wide = [None if x is None else x.astype(np.float64) for x in (q, k, v, keep, gy)]
+    reference = both_ways(ops.Attention, q, k, v, gy, **settings)
+    wide = [x.astype(np.float64) for x in (q, k, v, gy)]
     exact = both_ways(ops.Attention, *wide, **settings)
     for name, f, r, e in zip(("y", "gq", "gk", "gv"), found, reference, exact, strict=True):
         assert f.dtype == np.float32 and f.shape == r.shape, name
@@ -59,7 +59,7 @@ def compare(q, k, v, keep, gy, **settings):
 @pytest.mark.parametrize("B, NH, T, n", [(12, 4, 64, 32), (3, 2, 97, 48), (1, 3, 320, 20), (40, 4, 2, 64)])
 def test_packed_projections(B, NH, T, n, is_causal):
     q, k, v, gy = packed(B, NH, T, n)
-    compare(q, k, v, None, gy, scale=n**-0.5, is_causal=is_causal)
+    compare(q, k, v, gy, scale=n**-0.5, is_causal=is_causal)
 
 
 @pytest.mark.parametrize("is_causal", [False, True])
@@ -67,37 +67,36 @@ def test_packed_projections(B, NH, T, n, is_causal):
 def test_other_numbers_of_keys_and_channels(L, S, is_causal):
     rng = np.random.default_rng(1)
     q, k, v, gy = (heads(rng, 2, 3, *shape) for shape in ((L, 40), (S, 40), (S, 24), (L, 24)))
-    compare(q, k, v, None, gy, scale=0.3, is_causal=is_causal)
+    compare(q, k, v, gy, scale=0.3, is_causal=is_causal)
 
 
 @pytest.mark.parametrize("is_causal", [False, True])
 def test_dropped_weights(is_causal):
     q, k, v, gy = packed(2, 3, 300, 16)
-    keep = (np.random.default_rng(2).random((2, 3, 300, 300)) < 0.8).astype(np.float32) / np.float32(0.8)
-    compare(q, k, v, keep, gy, scale=0.25, is_causal=is_causal)
+    compare(q, k, v, gy, scale=0.25, is_causal=is_causal, dropout=(0.2, 2, 5))
 
 
 def test_plain_memory_and_a_gradient_in_another_order():
     rng = np.random.default_rng(3)
     q, k, v, gy = (rng.standard_normal((2, 4, 80, 32), np.float32) for _ in range(4))
-    compare(q, k, v, None, gy, scale=0.2, is_causal=True)
-    compare(q, k, v, None, np.broadcast_to(np.float32(0.7), gy.shape), scale=0.2, is_causal=True)
+    compare(q, k, v, gy, scale=0.2, is_causal=True)
+    compare(q, k, v, np.broadcast_to(np.float32(0.7), gy.shape), scale=0.2, is_causal=True)
 
 
 def test_many_keys():
     rng = np.random.default_rng(4)
     q, k, v, gy = (heads(rng, 1, 2, n, 16) for n in (40, 20000, 20000, 40))
-    compare(q, k, v + 1, None, gy, scale=0.02, is_causal=False)
+    compare(q, k, v + 1, gy, scale=0.02, is_causal=False)
 
 
 def test_scores_that_exp_would_overflow_on():
     q, k, v, gy = packed(2, 4, 80, 32)
-    compare(q * np.float32(100), k * np.float32(10), v, None, gy, scale=1.0, is_causal=True)
+    compare(q * np.float32(100), k * np.float32(10), v, gy, scale=1.0, is_causal=True)
 
 
 def test_gradients_lie_as_the_projection_does():
     q, k, v, gy = packed(12, 4, 64, 32)
-    _, gq, gk, gv = both_ways(Attention, q, k, v, None, gy, **SETTINGS)
+    _, gq, gk, gv = both_ways(Attention, q, k, v, gy, **SETTINGS)
     assert gq.strides == gk.strides == gv.strides == q.strides
     assert gk.ctypes.data - gq.ctypes.data == gv.ctypes.data - gk.ctypes.data == 4 * 32 * 4
 
@@ -107,8 +106,8 @@ def test_a_query_without_keys_gets_zeros():
     q, k, v, gy = packed(2, 4, 80, 32)
     q, k = np.abs(q), np.array(k)
     k[0, 1, 0] = -np.inf
-    y, *_ = both_ways(Attention, q, k, v, None, gy, **SETTINGS)
-    expected, *_ = both_ways(ops.Attention, q, k, v, None, gy, **SETTINGS)
+    y, *_ = both_ways(Attention, q, k, v, gy, **SETTINGS)
+    expected, *_ = both_ways(ops.Attention, q, k, v, gy, **SETTINGS)
     assert (y[0, 1, 0] == 0).all()
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
@@ -117,7 +116,7 @@ def test_nan_and_infinity_reach_the_queries_that_see_them():
     q, k, v, gy = packed(2, 4, 80, 32)
     q, k = np.array(q), np.array(k)
     q[0, 2, 50], k[1, 3, 40], k[1, 1, 70, 3] = np.nan, np.nan, np.inf
-    y, *_ = both_ways(Attention, q, k, v, None, gy, **SETTINGS)
+    y, *_ = both_ways(Attention, q, k, v, gy, **SETTINGS)
     nan = np.zeros(y.shape[:3], bool)
     nan[0, 2, 50] = nan[1, 3, 40:] = True
     nan[1, 1, 70:] = q[1, 1, 70:, 3] > 0  # inf - inf
@@ -130,9 +129,9 @@ def test_same_bits_on_any_number_of_threads(B, NH):
     before = threads.number()
     try:
         threads.set_number(1)
-        one = both_ways(Attention, q, k, v, None, gy, **SETTINGS)
+        one = both_ways(Attention, q, k, v, gy, **SETTINGS)
         threads.set_number(2)
-        two = both_ways(Attention, q, k, v, None, gy, **SETTINGS)
+        two = both_ways(Attention, q, k, v, gy, **SETTINGS)
     finally:
         threads.set_number(before)
     for a, b in zip(one, two, strict=True):
@@ -140,13 +139,12 @@ def test_same_bits_on_any_number_of_threads(B, NH):
 
 
 def test_what_it_declines(monkeypatch):
-    def accepts(q, k, v, bias=None, keep=None):
-        return Attention.accepts(q, k, v, bias, keep, **SETTINGS)
+    def accepts(q, k, v, bias=None):
+        return Attention.accepts(q, k, v, bias, **SETTINGS)
 
     q, k, v, _ = packed(2, 4, 80, 32)
     assert accepts(q, k, v)
     assert not accepts(q, k, v, bias=np.zeros((80, 80), np.float32))
-    assert not accepts(q, k, v, keep=np.ones((80, 80), np.float32))
     assert not accepts(q, k[:1], v[:1])
     assert not accepts(q, k[:, :, :0], v[:, :, :0])
     assert not accepts(q.astype(np.float64), k.astype(np.float64), v.astype(np.float64))

@@ -10,7 +10,7 @@ import numpy as np
 from .backend import dtypes, transfers
 from .backend.device import Device, array_module, as_device
 from .backend.random import Stream
-from .functional.arguments import cast, require_tensor, sizes
+from .functional.arguments import cast, ready, require_tensor, sizes
 from .tensor import Tensor, made
 
 
@@ -183,7 +183,7 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator 
 def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """1 with the probability that the input gives for each element, else 0. RuntimeError: not a probability."""
     require_tensor("bernoulli", "input", input)
-    p = input._array
+    p = ready(input)
     if p.size and not bool(((p >= 0) & (p <= 1)).all()):
         raise RuntimeError(f"bernoulli expects probabilities in [0, 1], got values from {p.min()} to {p.max()}")
     u = stream_of(generator).uniform(p.shape, p.dtype, input._xp)
@@ -203,32 +203,32 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
         raise RuntimeError(
             f"multinomial expects floating weights of shape (C,) or (N, C), got {input.dtype} {tuple(input.shape)}"
         )
-    # Drawn on the CPU, also for a GPU: then the same seed draws the same indices on both.
-    weights = np.atleast_2d(transfers.to_host(input._array)).astype(np.float64)
-    if not np.isfinite(weights).all() or (weights < 0).any():
+    xp = input._xp
+    weights = xp.atleast_2d(input._array).astype(np.float64)
+    if not bool((xp.isfinite(weights) & (weights >= 0)).all()):
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
     if num_samples <= 0:
         raise RuntimeError(f"cannot sample n_sample <= 0 samples, got {num_samples}")
     positive = (weights > 0).sum(axis=1)
-    if (positive == 0).any():
+    fewest = int(positive.min()) if positive.size else num_samples
+    if fewest == 0:
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
-    if not replacement and (positive < num_samples).any():
+    if not replacement and fewest < num_samples:
         raise RuntimeError(
-            f"cannot sample {num_samples} different indices from {int(positive.min())} non-zero weights without "
-            "replacement; pass replacement=True or draw fewer"
+            f"cannot sample {num_samples} different indices from {fewest} non-zero weights without replacement; pass "
+            "replacement=True or draw fewer"
         )
     rows, classes = weights.shape
     stream = stream_of(generator)
     if replacement or num_samples == 1:
         ends = weights.cumsum(axis=1)
-        u = stream.uniform((rows, num_samples), np.float64) * ends[:, -1:]
+        u = stream.uniform((rows, num_samples), np.float64, xp) * ends[:, -1:]
+        places = xp.stack([xp.searchsorted(ends[i], u[i], side="right") for i in range(rows)])
         # The product may round up to the total, which no end exceeds: then the last class with a weight is meant.
-        last = [np.searchsorted(row, row[-1]) for row in ends]
-        drawn = np.stack([np.minimum(np.searchsorted(ends[i], u[i], side="right"), last[i]) for i in range(rows)])
+        drawn = xp.minimum(places, (ends < ends[:, -1:]).sum(axis=1, keepdims=True))
     else:
-        u = stream.uniform((rows, classes), np.float64)
-        keys = np.full(weights.shape, np.inf)
-        np.divide(-np.log1p(-u), weights, out=keys, where=weights > 0)
-        drawn = np.argsort(keys, axis=1, kind="stable")[:, :num_samples]
-    drawn = drawn.reshape((*input.shape[:-1], num_samples)).astype(np.int64, copy=False)
-    return made(transfers.to_device(drawn, input.device))
+        u = stream.uniform((rows, classes), np.float64, xp)
+        some = weights > 0
+        keys = xp.where(some, -xp.log1p(-u) / xp.where(some, weights, 1.0), np.inf)
+        drawn = xp.argsort(keys, axis=1, kind="stable")[:, :num_samples]
+    return made(drawn.reshape((*input.shape[:-1], num_samples)).astype(np.int64, copy=False))

@@ -18,7 +18,17 @@ except cp.cuda.runtime.CUDARuntimeError as error:
     pytest.skip(f"CuPy finds no GPU: {error}", allow_module_level=True)
 
 # They need CuPy.
-from tinygrad_edu.kernels.cuda import activation, attention, embedding, linear, loss, normalization, softmax, update  # noqa: E402
+from tinygrad_edu.kernels.cuda import (  # noqa: E402
+    activation,
+    attention,
+    dropout,
+    embedding,
+    linear,
+    loss,
+    normalization,
+    softmax,
+    update,
+)
 from tinygrad_edu.optim.adam import adam_update  # noqa: E402
 
 DTYPES = ("float16", "float32", "float64")
@@ -103,14 +113,15 @@ def compare_odd(pair, x, *others, dtype, **attrs):
             assert (near | ~np.isfinite(r)).all()
 
 
-def attended(heads, queries, keys, channels, value_channels, drop=None):
-    """Queries, keys, values, no bias, and what dropout keeps."""
-    keep = None if drop is None else (RNG.random((*heads, queries, keys)) >= drop) / (1 - drop)
+def attended(heads, queries, keys, channels, value_channels):
+    """Queries, keys, values, and no bias."""
     sizes = (queries, channels), (keys, channels), (keys, value_channels)
-    return [*(N((*heads, *size)) for size in sizes), None, keep]
+    return [*(N((*heads, *size)) for size in sizes), None]
 
 
 CAUSAL, FULL = ({"scale": 0.125, "is_causal": is_causal} for is_causal in (True, False))
+DROPS = {"dropout": (0.3, 2**100, 2**64 - 9)}
+DROPPED = {"p": 0.3, "seed": 5, "counter": 2**192 - 3}
 # By name: the twin, the arrays and the attributes.
 CASES = {
     "linear": (linear.Linear, [N((4, 10, 33)), N((20, 33)), N(20)], {}),
@@ -146,7 +157,10 @@ CASES = {
     "attention to more keys": (attention.Attention, attended((1, 2), 50, 113, 40, 24), CAUSAL),
     "attention to fewer keys": (attention.Attention, attended((2, 1), 113, 50, 7, 19), CAUSAL),
     "attention to all keys": (attention.Attention, attended((1, 2), 97, 129, 16, 16), FULL),
-    "attention with dropout": (attention.Attention, attended((2, 2), 75, 75, 20, 20, drop=0.3), CAUSAL),
+    "attention with dropout": (attention.Attention, attended((2, 2), 75, 75, 20, 20), CAUSAL | DROPS),
+    "attention to all keys with dropout": (attention.Attention, attended((2, 1), 70, 131, 33, 33), FULL | DROPS),
+    "dropout": (dropout.Dropout, [N((3, 7, 333))], DROPPED),
+    "dropout of channels": (dropout.Dropout, [N((13, 70, 3, 3))], DROPPED | {"apart": 2}),
     "attention of one query": (attention.Attention, attended((2, 2), 1, 75, 20, 20), FULL),
     **{
         f"{twin.op.name}": (twin, [N((30, 101)) * 3], {})
@@ -226,33 +240,32 @@ def test_attention_declines_what_its_tiles_cannot_hold():
     assert not accepts(*attended((1, 2), 5, 5, 129, 1))
     assert not accepts(*attended((1, 2), 5, 5, 65, 65), dtype="d")
     assert not accepts(*attended((2,), 5, 5, 8, 8))
-    q, k, v, _, keep = attended((1, 2), 5, 5, 8, 8)
-    assert not accepts(q, k, v, np.zeros((5, 5)), keep)
-    assert not accepts(q, k[:, :1], v[:, :1], None, keep)
-    assert not accepts(q, k, v, None, np.ones((5, 5)))
+    q, k, v, _ = attended((1, 2), 5, 5, 8, 8)
+    assert not accepts(q, k, v, np.zeros((5, 5)))
+    assert not accepts(q, k[:, :1], v[:, :1], None)
 
 
 def test_attention_to_scores_that_exp_would_overflow_on():
-    q, k, v, bias, keep = attended((1, 2), 80, 80, 32, 32)
-    compare(attention.Attention, q * 100, k * 10, v, bias, keep, dtype="float32", scale=1.0, is_causal=True)
+    q, k, v, bias = attended((1, 2), 80, 80, 32, 32)
+    compare(attention.Attention, q * 100, k * 10, v, bias, dtype="float32", scale=1.0, is_causal=True)
 
 
 def test_a_query_without_keys_gets_zeros():
-    q, k, v, bias, keep = (as_dtype(x, "f") for x in attended((1, 2), 80, 80, 32, 32))
+    q, k, v, bias = (as_dtype(x, "f") for x in attended((1, 2), 80, 80, 32, 32))
     q = np.abs(q)
     k[0, 1, 0] = -np.inf
-    given = [moved(x) for x in (q, k, v, bias, keep)]
+    given = [moved(x) for x in (q, k, v, bias)]
     y = cp.asnumpy(attention.Attention.forward(cp, *given, **CAUSAL)[0])
     assert (y[0, 1, 0] == 0).all()
     with quiet:
-        expected = attention.Attention.op.forward(np, q, k, v, bias, keep, **CAUSAL)[0]
+        expected = attention.Attention.op.forward(np, q, k, v, bias, **CAUSAL)[0]
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_nan_and_infinity_reach_the_queries_that_see_them():
-    q, k, v, bias, keep = (as_dtype(x, "f") for x in attended((2, 4), 80, 80, 32, 32))
+    q, k, v, bias = (as_dtype(x, "f") for x in attended((2, 4), 80, 80, 32, 32))
     q[0, 2, 50], k[1, 3, 40], k[1, 1, 70, 3] = np.nan, np.nan, np.inf
-    y = cp.asnumpy(attention.Attention.forward(cp, *[moved(x) for x in (q, k, v, bias, keep)], **CAUSAL)[0])
+    y = cp.asnumpy(attention.Attention.forward(cp, *[moved(x) for x in (q, k, v, bias)], **CAUSAL)[0])
     nan = np.zeros(y.shape[:3], bool)
     nan[0, 2, 50] = nan[1, 3, 40:] = True
     nan[1, 1, 70:] = q[1, 1, 70:, 3] > 0  # inf - inf
@@ -261,7 +274,7 @@ def test_nan_and_infinity_reach_the_queries_that_see_them():
 
 def test_attention_keeps_no_matrix_of_weights():
     given = [moved(as_dtype(x, "f")) for x in attended((1, 1), 600, 600, 8, 8)]
-    saved = attention.Attention.forward(cp, *given, **CAUSAL)[1]
+    saved = attention.Attention.forward(cp, *given, **CAUSAL, **DROPS)[1]
     assert max(x.size for x in saved if isinstance(x, cp.ndarray)) == 600 * 8
 
 

@@ -1,49 +1,72 @@
-"""The bits of Philox-4x64-10 on a GPU: those of NumPy's `Philox`, one block of four words by each thread.
+"""The bits of Philox-4x64-10 at any place of a stream, by NumPy's `Philox` or, the same ones, on a GPU.
 
+A place is two integers, a seed (Philox's key, 128 bits) and a counter (256 bits) of blocks of four words.
 Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
 """
 
 from __future__ import annotations
 
 import functools
+import threading
+from pathlib import Path
 from typing import Any
 
-_TEXT = r"""
-typedef unsigned long long Word;
+import numpy as np
 
-extern "C" __global__ void philox(Word k0, Word k1, Word c0, Word c1, Word c2, Word c3, long long n, Word* y) {
-    const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (4 * i >= n) return;
-    // The counter of this block: NumPy counts up before it makes one.
-    Word x0 = c0 + 1 + i;
-    Word carry = x0 < c0;
-    Word x1 = c1 + carry; carry = carry && x1 == 0;
-    Word x2 = c2 + carry; carry = carry && x2 == 0;
-    Word x3 = c3 + carry;
-    for (int round = 0; round < 10; ++round) {
-        const Word low0 = 0xD2E7470EE14C6C93ULL * x0, high0 = __umul64hi(0xD2E7470EE14C6C93ULL, x0);
-        const Word low1 = 0xCA5A826395121157ULL * x2, high1 = __umul64hi(0xCA5A826395121157ULL, x2);
-        x0 = high1 ^ x1 ^ k0; x1 = low1;
-        x2 = high0 ^ x3 ^ k1; x3 = low0;
-        k0 += 0x9E3779B97F4A7C15ULL;
-        k1 += 0xBB67AE8584CAA73BULL;
-    }
-    const Word words[4] = {x0, x1, x2, x3};
-    for (int j = 0; j < 4 && 4 * i + j < n; ++j) y[4 * i + j] = words[j];
+BLOCK = 4  # words of 64 bits that Philox makes per step of its counter
+PLACE = np.dtype([("key", np.uint64, 2), ("counter", np.uint64, 4)])  # as kernels take it
+_KERNEL = """
+extern "C" __global__ void write_words(Place place, long long n, Word* y)
+{
+    const long long block = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (4 * block >= n) return;
+    Word words[4];
+    philox(place, block, words);
+    for (int i = 0; i < 4 && 4 * block + i < n; i++) y[4 * block + i] = words[i];
 }
 """
 _THREADS = 128
 
 
-@functools.cache
-def _kernel(xp: Any) -> Any:
-    return xp.RawKernel(_TEXT, "philox")
-
-
-def words(xp: Any, key: Any, counter: Any, n: int) -> Any:
-    """The n 64-bit words that NumPy's Philox of this key gives after this counter, as an array of CuPy (`xp`)."""
+def words(xp: Any, seed: int, counter: int, n: int) -> Any:
+    """The n 64-bit words from this place on, as an array of NumPy or CuPy (`xp`)."""
+    if xp is np:
+        return _numpy.words(seed, counter, n)
     y = xp.empty(n, "uint64")
     if n:
-        arguments = (*key, *counter, xp.int64(n), y)
-        _kernel(xp)((-(-n // (4 * _THREADS)),), (_THREADS,), arguments)
+        _kernel(xp)((-(-n // (BLOCK * _THREADS)),), (_THREADS,), (place(seed, counter), xp.int64(n), y))
     return y
+
+
+def place(seed: int, counter: int) -> Any:
+    """The place as a record of words, the lowest first."""
+    key = [seed >> shift & 2**64 - 1 for shift in (0, 64)]
+    return np.array((key, [counter >> shift & 2**64 - 1 for shift in (0, 64, 128, 192)]), PLACE)
+
+
+class _Numpy(threading.local):
+    """NumPy's generator, one for each thread. It goes on from where it stands, and is moved if that is elsewhere."""
+
+    def __init__(self) -> None:
+        self.bits, self.at = np.random.Philox(0), (-1, -1)
+
+    def words(self, seed: int, counter: int, n: int) -> Any:
+        blocks = -(-n // BLOCK)
+        if self.at != (seed, counter):
+            at = place(seed, counter)
+            self.bits.state = {
+                "bit_generator": "Philox", "state": {"key": at["key"], "counter": at["counter"]},
+                "buffer": np.zeros(BLOCK, np.uint64), "buffer_pos": BLOCK, "has_uint32": 0, "uinteger": 0,
+            }  # fmt: skip
+        self.at = -1, -1  # it stands nowhere until the words are made
+        found = self.bits.random_raw(blocks * BLOCK)[:n]
+        self.at = seed, counter + blocks
+        return found
+
+
+_numpy = _Numpy()
+
+
+@functools.cache
+def _kernel(xp: Any) -> Any:
+    return xp.RawKernel(Path(__file__).with_suffix(".cu").read_text(encoding="utf-8") + _KERNEL, "write_words")

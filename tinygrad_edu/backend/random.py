@@ -11,7 +11,8 @@ Source of the bits: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,11 @@ import numpy as np
 from . import philox
 
 Shape = Sequence[int]
-_BLOCK = 4  # 64-bit words that Philox makes per counter step
 _CHUNK = 1 << 13  # normal numbers made at a time: what is computed on the way stays in the processor's cache
+_passing = threading.Lock()
+# A kernel's way to draw the mask of `keep_mask` in float32 on the CPU: (seed, counter, n, smallest, value) -> the mask,
+# or None where it does not.
+fused_mask: Callable[[int, int, int, int, float], Any] | None = None
 
 
 class Stream:
@@ -31,34 +35,30 @@ class Stream:
 
     def reseed(self, seed: int) -> None:
         """Start the stream of this seed from its beginning."""
-        self.seed = int(seed)
-        self._bits = np.random.Philox(key=self.seed & (2**128 - 1))
+        self.seed, self.counter = int(seed), 0
 
     def state(self) -> tuple[int, int]:
         """(seed, counter): everything needed to go on from here."""
-        counter = self._bits.state["state"]["counter"]
-        return self.seed, int(sum(int(word) << (64 * i) for i, word in enumerate(counter)))
+        return self.seed, self.counter
 
     def restore(self, seed: int, counter: int) -> None:
         """Go on from a position given by `state`."""
-        self.seed = seed
-        self._bits = np.random.Philox(key=seed & (2**128 - 1), counter=counter)
+        self.seed, self.counter = seed, counter
 
-    def drawn(self, blocks: int) -> tuple[Any, Any]:
-        """Pass over this many blocks of four words. Returns Philox's key (2 words) and the counter (4) before them."""
-        state = self._bits.state["state"]
-        self._bits.advance(blocks)
-        return state["key"], state["counter"]
+    def pass_over(self, n: int) -> tuple[int, int]:
+        """Pass over n words, in whole blocks, so that the position is just the counter; the position before them."""
+        with _passing:  # no two threads get the same numbers
+            before = self.state()
+            self.counter = (self.counter + -(-n // philox.BLOCK)) % 2**256
+        return before
 
     def words(self, n: int, xp: Any = np) -> Any:
-        """n random 64-bit words. Whole blocks are drawn, so that the position is just the counter."""
-        if xp is not np:
-            return philox.words(xp, *self.drawn(-(-n // _BLOCK)), n)
-        return self._bits.random_raw(-(-n // _BLOCK) * _BLOCK)[:n]
+        """n random 64-bit words."""
+        return philox.words(xp, *self.pass_over(n), n)
 
     def halves(self, n: int, xp: Any = np) -> Any:
         """n random 32-bit words: the halves of 64-bit words, the lower one first."""
-        return self.words(-(-n // 2), xp).astype("<u8", copy=False).view("<u4")[:n]
+        return _halves(self.words(-(-n // 2), xp))[:n]
 
     def uniform(self, shape: Shape, dtype: Any, xp: Any = np) -> Any:
         """Uniform on [0, 1): 53 random bits for float64, 24 for float32, 11 for float16. One draw per element."""
@@ -115,3 +115,30 @@ class Stream:
     def permutation(self, n: int, xp: Any = np) -> Any:
         """A random order of 0 .. n-1 (int64): the order that sorts n random words."""
         return xp.argsort(self.words(n, xp), kind="stable").astype(np.int64, copy=False)
+
+
+def _halves(words: Any) -> Any:
+    return words.astype("<u8", copy=False).view("<u4")
+
+
+# ---- dropout ---------------------------------------------------------------------------------------------------------
+
+
+def keep_mask(xp: Any, shape: Shape, dtype: Any, p: float, seed: int, counter: int) -> Any:
+    """An array with 0 at a random share p of the places and 1 / (1 - p) at the others, so that means stay.
+
+    It is drawn from this position of a stream on, so that it can be drawn again.
+    """
+    n, (smallest, value) = math.prod(shape), keeping(p)
+    mask = fused_mask(seed, counter, n, smallest, value) if fused_mask and xp is np and dtype == np.float32 else None
+    if mask is None:
+        halves = _halves(philox.words(xp, seed, counter, -(-n // 2)))[:n]
+        mask = (halves >= smallest) * np.dtype(dtype).type(value)
+    return mask.reshape(shape)
+
+
+def keeping(p: float) -> tuple[int, float]:
+    """The smallest 32 random bits that dropout keeps a number at, and the factor that the number then gets."""
+    # A uniform float32 number is 24 random bits, the first of 32. It is at least p where the 32 are at least this.
+    smallest = math.ceil(float(np.float32(p)) * 2**24) << 8
+    return smallest, 1 / (1 - p) if p < 1 else 0.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..dispatch import apply
 from ..ops import attention as ops
 from .arguments import cast, require_tensor
-from .dropout import keep_mask
+from .dropout import position_of_mask
 from .linalg import require_same_dtype
 from .precision import autocasts
 from .shape import broadcast_shapes, repeat_interleave
@@ -49,8 +49,8 @@ def scaled_dot_product_attention(
     bias = None if attn_mask is None else _bias(query, attn_mask, shape)
     if scale is None:
         scale = 1 / math.sqrt(max(query._array.shape[-1], 1))
-    keep = keep_mask(query._xp, shape, dropout_p, query._array.dtype) if dropout_p > 0 else None
-    return apply(ops.Attention, query, key, value, bias, keep, scale=scale, is_causal=is_causal)
+    dropout = (dropout_p, *position_of_mask(shape)) if dropout_p > 0 else None
+    return apply(ops.Attention, query, key, value, bias, scale=scale, is_causal=is_causal, dropout=dropout)
 
 
 def _weights_shape(query: Tensor, key: Tensor, value: Tensor) -> tuple[int, ...]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from .. import kernels
+from ..dispatch import apply
+from ..ops import dropout as ops
 from .arguments import require_tensor
-from .elementwise import mul
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -21,17 +19,12 @@ def check_probability(name: str, p: float) -> None:
         raise ValueError(f"{name}: dropout probability has to be between 0 and 1, but got {p}")
 
 
-def keep_mask(xp: Any, shape: tuple[int, ...], p: float, dtype: Any) -> Any:
-    """An array with 0 at a random share p of the places and 1 / (1 - p) at the others, so that means stay."""
+def position_of_mask(shape: tuple[int, ...]) -> tuple[int, int]:
+    """The (seed, counter) of the default stream from which a mask of this shape is drawn; the stream goes on behind it.
+    """
     from ..random import default_generator  # it stands on Tensor, and Tensor on the functions
 
-    stream, n, value = default_generator.stream, math.prod(shape), 1 / (1 - p) if p < 1 else 0.0
-    # A uniform float32 number is 24 random bits, the first of 32. It is at least p where the 32 are at least this.
-    smallest = math.ceil(float(np.float32(p)) * 2**24) << 8
-    mask = kernels.random_mask(stream, n, smallest, value) if dtype == "float32" and xp is np else None
-    if mask is None:
-        mask = (stream.halves(n, xp) >= smallest) * dtype.type(value)
-    return mask.reshape(shape)
+    return default_generator.stream.pass_over(-(-math.prod(shape) // 2))  # two numbers of a word
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -69,16 +62,19 @@ def _dropped(
     check_probability(name, p)
     if axes_of is None and (not training or p == 0):
         return input
-    shape = input._array.shape
+    shape, apart = input._array.shape, None
     if axes_of is not None:
         if len(shape) not in axes_of:
             few, many = axes_of
             raise RuntimeError(f"{name}: expected {few}D or {many}D input, but received a {len(shape)}D input")
         apart = axes_of[len(shape)]
-        shape = shape[:apart] + (1,) * (len(shape) - apart)
     if not training or p == 0:
         return input
     if input._array.dtype.kind != "f":
         raise RuntimeError(f"{name}: expected a floating input, got {input.dtype.name}; convert it with .float()")
-    mask = input._result(keep_mask(input._xp, shape, p, input._array.dtype))
-    return input.mul_(mask) if inplace else mul(input, mask)
+    seed, counter = position_of_mask(ops.mask_shape(shape, apart))
+
+    def drop(x: Tensor) -> Tensor:
+        return apply(ops.Dropout, x, p=p, seed=seed, counter=counter, apart=apart)
+
+    return input._rewrite(name + "_", drop) if inplace else drop(input)

@@ -120,6 +120,6 @@ _ELEMENTWISE = frozenset(
     "clamp maximum minimum where eq ne lt le gt ge isnan isinf isfinite logical_and logical_or logical_xor "
     "logical_not bitwise_and bitwise_or bitwise_xor bitwise_not relu leaky_relu elu hardtanh sigmoid "
     "logsigmoid softplus tanh silu gelu gelu_tanh erf erfc acosh asinh atanh hypot logaddexp logaddexp2 xlogy "
-    "copysign heaviside nextafter gcd lcm bitwise_left_shift bitwise_right_shift huber_loss "
+    "copysign heaviside nextafter gcd lcm bitwise_left_shift bitwise_right_shift dropout huber_loss "
     "binary_cross_entropy binary_cross_entropy_with_logits kl_div".split()
 )

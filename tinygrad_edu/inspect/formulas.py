@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autograd.engine import sum_to, whole
+from ..backend.random import keep_mask
+from ..ops.attention import weights_shape
 from ..ops.indexing import first_index_axis
 from .element import (
     SHOWN,
@@ -260,6 +262,14 @@ _MATHEMATICS: dict[str, Any] = {
 }  # fmt: skip
 
 FORMULAS.update({name: functools.partial(by_rule, rule) for name, rule in RULES.items()})
+
+
+@formula("dropout")
+def _dropout(e: Element) -> None:
+    mask = reference_ops()["dropout"].forward(np, np.ones(e.y.shape, e.y.dtype), **e.attrs)[0]
+    x, m = at(e.inputs[0], e.index), factor(at(mask, e.index))
+    e.line(f"m·{place('x', e.index)}", f"{m}·{factor(x)}", "m = 0 where it was dropped, else 1 / (1 - p)")
+    e.use(0, "x", e.index, lambda i: at(mask, i), "m", m)
 
 
 # ---- the same elements elsewhere -------------------------------------------------------------------------------------
@@ -548,8 +558,9 @@ def _norm(e: Element) -> None:
 @formula("scaled_dot_product_attention")
 def _attention(e: Element) -> None:
     """y[i,c] = Σ_j w[j]·v[j,c]: w is p after dropout, p = softmax(s), and s[j] = scale·q[i]·k[j] is key j's score."""
-    q, k, v, bias, keep = e.inputs
-    scale = e.attrs["scale"]
+    q, k, v, bias = e.inputs
+    scale, dropout = e.attrs["scale"], e.attrs.get("dropout")
+    keep = None if dropout is None else keep_mask(np, weights_shape(q, k, v), e.y.dtype, *dropout)
     *_, row, channel = e.index
     over = e.y.shape[:-2]
 

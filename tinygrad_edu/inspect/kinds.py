@@ -16,6 +16,7 @@ KINDS = {
     "special": "elementwise",
     "erf": "elementwise",
     "activation": "activation",
+    "dropout": "elementwise",
     "normalization": "normalization",
     "reduction": "reduction",
     "pooling": "reduction",

@@ -13,6 +13,7 @@ from ..autograd.engine import Leaf, Node, sum_to, whole
 from ..autograd.replay import Values
 from ..backend.device import quiet
 from ..ops.attention import Attention
+from ..ops.dropout import Dropout
 from ..ops.normalization import Softmax
 from .names import Names
 from .values import all_on_host, on_host
@@ -184,10 +185,10 @@ def _peaked(of: str, top: Any, least: float) -> Reason | None:
 
 def probabilities(inputs: list[Any], attrs: dict[str, Any]) -> Any:
     """The weights of `scaled_dot_product_attention`, before dropout: (..., L, S)."""
-    q, k, _, bias, _ = inputs
+    q, k, _, bias = inputs
     eye = np.broadcast_to(np.eye(k.shape[-2], dtype=q.dtype), (*k.shape[:-2], k.shape[-2], k.shape[-2]))
     with quiet:  # with the identity for v the op gives its weights
-        return Attention.forward(np, q, k, eye, bias, None, **attrs)[0]
+        return Attention.forward(np, q, k, eye, bias, **(attrs | {"dropout": None}))[0]
 
 
 def _attention(at: _At) -> Reason | None:
@@ -224,15 +225,23 @@ def _zero_operand(at: _At, others: list[int]) -> Reason | None:
             )  # fmt: skip
         if array.ndim == 0:
             return Reason("times_zero", "multiplies it by the number 0", "Leave out the factor 0.")
-        if _is_dropout(at):
-            return Reason("dropout", "drops everything", "Lower the probability p of dropout: at 1 nothing is left.")
         return Reason("masked", "multiplies it by a constant that is all zeros", "Look at the mask, or the data.")
     return None
 
 
-def _is_dropout(at: _At) -> bool:
-    scope = at.node.scope
-    return scope is not None and "Dropout" in type(scope[1]).__name__
+def _hidden(at: _At, word: str, factors: Any) -> Reason:
+    n = int((factors == 0).sum())
+    return Reason(
+        word, "multiplies it by 0 wherever a gradient arrives",
+        "Look at the mask: it hides all that the loss looks at.", (f"{_part(n, factors.size, 'factors')} are 0.",),
+    )  # fmt: skip
+
+
+def _dropout(at: _At) -> Reason | None:
+    if at.node.attrs["p"] == 1:
+        return Reason("dropout", "drops everything", "Lower the probability p of dropout: at 1 nothing is left.")
+    mask = Dropout.forward(np, np.ones_like(at.gy), **at.node.attrs)[0]
+    return None if mask[_where_it_counts(at)].any() else _hidden(at, "dropout", mask)
 
 
 def _mul(at: _At) -> Reason | None:
@@ -241,12 +250,7 @@ def _mul(at: _At) -> Reason | None:
         return found
     other = np.broadcast_to(np.asarray(at.inputs[1 - at.i]), at.gy.shape)
     if not other[_where_it_counts(at)].any():
-        word = "dropout" if _is_dropout(at) else "masked"
-        n = int((other == 0).sum())
-        return Reason(
-            word, "multiplies it by 0 wherever a gradient arrives",
-            "Look at the mask: it hides all that the loss looks at.", (f"{_part(n, other.size, 'factors')} are 0.",),
-        )  # fmt: skip
+        return _hidden(at, "masked", other)
     if at.node.parents[1 - at.i] is None:
         size = float(np.abs(other).max())
         if size < 1e-4:
@@ -403,7 +407,7 @@ _REASONS: dict[str, Callable[[_At], Reason | None]] = {
     "relu": _relu, "hardtanh": _limited, "clamp": _limited,
     "sigmoid": _saturated, "tanh": _saturated, "erf": _saturated,
     "softmax": _softmax, "log_softmax": _softmax, "scaled_dot_product_attention": _attention,
-    "mul": _square, "div": lambda at: None if at.i == 0 else _zero_operand(at, [0]),
+    "mul": _square, "dropout": _dropout, "div": lambda at: None if at.i == 0 else _zero_operand(at, [0]),
     "matmul": _matmul, "linear": _matmul, "einsum": _matmul, "embedding": _picked,
     "where": _chosen, "masked_fill": _chosen, "cross_entropy": _classes, "nll_loss": _classes,
     "sign": _step, "floor": _step, "ceil": _step, "trunc": _step, "round": _step,

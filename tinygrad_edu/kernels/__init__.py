@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import dispatch
-from ..backend import gpu
+from ..backend import gpu, random
 from ..backend.device import of_array
 from ..ops.op import Op
 from . import half
@@ -103,12 +103,12 @@ def stacked_product(a: Any, b: Any) -> Any:
     return a @ b
 
 
-def random_mask(stream: Any, n: int, smallest: int, value: float) -> Any:
-    """n numbers, `value` where the stream's next 32 bits are at least `smallest`, else 0; None: no kernel does it."""
+def _random_mask(seed: int, counter: int, n: int, smallest: int, value: float) -> Any:
+    """n numbers, `value` where the stream's 32 bits are at least `smallest`, else 0; None: no kernel does it."""
     if not dispatch.twins_in_use() or n < SMALLEST:
         return None
     module = _module("cpu", "random")
-    return None if module is None else module.mask(stream, n, smallest, value)
+    return None if module is None else module.mask(seed, counter, n, smallest, value)
 
 
 def set_num_threads(n: int) -> None:
@@ -138,6 +138,7 @@ def _register_cuda() -> None:
 gpu.on_load.append(_register_cuda)
 half.register(SMALLEST)
 if importlib.util.find_spec("numba") is not None:
+    random.fused_mask = _random_mask
     for _name, (_module_name, _twin) in _CPU.items():
         _stand_in = _StandIn(_name, "cpu", _module_name, _twin)
         dispatch.register_twin(_stand_in, "cpu", _stand_in)

@@ -102,7 +102,7 @@ def trunc_normal_(
     """
     if not (std > 0 and a < b):
         raise ValueError(f"trunc_normal_: expected std > 0 and a < b, got std={std}, a={a}, b={b}")
-    stream = random.stream_of(generator)
+    stream, xp = random.stream_of(generator), tensor._xp
     inside = math.erf((b - mean) / std / math.sqrt(2)) / 2 - math.erf((a - mean) / std / math.sqrt(2)) / 2
     # Far from the mean hardly any normal number falls into [a, b]: there, draw uniform ones and accept each with its
     # density relative to the peak. Below exp(-40) of the peak lies less than float64 resolves, so that part is cut off.
@@ -112,17 +112,17 @@ def trunc_normal_(
 
     def accepted(n: int) -> Any:
         if inside > 0.3:
-            drawn = mean + std * stream.normal((n,), "float64")
+            drawn = mean + std * stream.normal((n,), "float64", xp)
             return drawn[(drawn >= a) & (drawn <= b)]
-        drawn = low + (high - low) * stream.uniform((n,), "float64")
-        density = np.exp((peak * peak - ((drawn - mean) / std) ** 2) / 2)
-        return drawn[stream.uniform((n,), "float64") < density]
+        drawn = low + (high - low) * stream.uniform((n,), "float64", xp)
+        density = xp.exp((peak * peak - ((drawn - mean) / std) ** 2) / 2)
+        return drawn[stream.uniform((n,), "float64", xp) < density]
 
-    parts, needed = [np.empty(0)], tensor.numel()
+    parts, needed = [xp.empty(0)], tensor.numel()
     while needed:
         parts.append(accepted(needed))
         needed -= parts[-1].size
-    return tensor.copy_(tensor._result(np.concatenate(parts).reshape(tensor.shape)))
+    return tensor.copy_(tensor._result(xp.concatenate(parts).reshape(tensor.shape)))
 
 
 _UNIT_GAIN = {"linear", "sigmoid"} | {f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)}
@@ -217,7 +217,8 @@ def kaiming_normal_(
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with a (semi-)orthogonal matrix times gain: rows, or columns, of length gain at right angles.
 
-    Dimensions after the first are flattened. Saxe et al. 2013, arXiv:1312.6120. ValueError: fewer than two dimensions.
+    Dimensions after the first are flattened. Saxe et al. 2013, arXiv:1312.6120. It is factorised on the CPU, for a GPU
+    too, by whose libraries the last digits would differ. ValueError: fewer than two dimensions.
     """
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_: only tensors with 2 or more dimensions are supported, got {tensor.ndim}")

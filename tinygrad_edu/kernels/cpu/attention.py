@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
+from ...backend.random import keep_mask
 from ...ops import attention as ops
 from . import threads
 from .arithmetic import LOG2_E, exp2, f32, maximum
@@ -209,23 +210,23 @@ class Attention(Twin):
     op = ops.Attention
 
     @staticmethod
-    def accepts(q: Any, k: Any, v: Any, bias: Any, keep: Any, *, scale: float, is_causal: bool) -> bool:
+    def accepts(q: Any, k: Any, v: Any, bias: Any, *, scale: float, is_causal: bool, dropout: Any = None) -> bool:
         """Without a bias, all of the same heads (B, NH, ...); rows in order, wherever they lie."""
         return (
             BLAS is not None and bias is None
             and k.size > 0 and v.size > 0
             and q.shape[:2] == k.shape[:2] == v.shape[:2]
             and all(_has_rows(x) for x in (q, k, v))
-            and (keep is None or keep.shape == (*q.shape[:3], k.shape[2]) and _has_rows(keep))
         )  # fmt: skip
 
     @staticmethod
-    def forward(xp: Any, q: Any, k: Any, v: Any, bias: Any, keep: Any, *, scale: float, is_causal: bool) -> Any:
+    def forward(
+        xp: Any, q: Any, k: Any, v: Any, bias: Any, *, scale: float, is_causal: bool, dropout: Any = None
+    ) -> Any:
         y = _empty_tokens(q, v.shape[3])
         tiles = -(-q.shape[2] // _QUERIES)
         stats = np.empty((*q.shape[:2], tiles, 2, _QUERIES), np.float32)
-        if keep is None:
-            keep = _NO_KEEP
+        keep = _NO_KEEP if dropout is None else keep_mask(np, (*q.shape[:3], k.shape[2]), np.float32, *dropout)
         pieces = -(-threads.number() // (q.shape[0] * q.shape[1]))
         assert BLAS is not None  # as accepted
         _attend(*BLAS, q, k, v, keep, scale, is_causal, y, stats, pieces)
@@ -238,7 +239,7 @@ class Attention(Twin):
         gq, gk, gv = _empty_gradients(q, k, v)
         assert BLAS is not None  # as accepted
         _attend_backward(*BLAS, q, k, v, keep, scale, is_causal, y, stats, gy, gq, gk, gv)
-        return gq, gk, gv, None, None
+        return gq, gk, gv, None
 
 
 def _has_rows(x: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Random bits on all threads: the same as `backend/random.py` takes from NumPy, since Philox can start anywhere.
+"""Random bits on all threads: the same as `backend/philox.py` takes from NumPy, since Philox can start anywhere.
 
 Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", Philox-4x64-10 (section 4.3).
 """
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
+from ...backend import philox
 from .compiling import kernel
 
 _M0, _M1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
@@ -60,11 +61,11 @@ def _mask(key, counter, smallest, value, mask):
             out[i] = value if bits[i] >= smallest else np.float32(0)
 
 
-def mask(stream: Any, n: int, smallest: int, value: float) -> Any:
-    """n numbers, `value` where the stream's next 32 bits are at least `smallest` and 0 elsewhere."""
-    key, counter = stream.drawn(-(-n // 8))
+def mask(seed: int, counter: int, n: int, smallest: int, value: float) -> Any:
+    """n numbers, `value` where the 32 bits from this position of a stream on are at least `smallest`, else 0."""
     if smallest == 2**32:
         return np.zeros(n, np.float32)
     y = np.empty(n, np.float32)
-    _mask(key, counter, smallest, value, y)
+    place = philox.place(seed, counter)
+    _mask(place["key"], place["counter"], smallest, value, y)
     return y

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ... import dispatch
 from ...backend import gpu
-from . import activation, attention, embedding, linear, loss, normalization, softmax
+from . import activation, attention, dropout, embedding, linear, loss, normalization, softmax
 from .sums import Biased, Residual
 from .twin import Twin
 
@@ -17,6 +17,7 @@ TWINS: tuple[type[Twin], ...] = (
     activation.Silu,
     activation.Sigmoid,
     activation.Tanh,
+    dropout.Dropout,
     linear.Linear,
     normalization.LayerNorm,
     normalization.RmsNorm,

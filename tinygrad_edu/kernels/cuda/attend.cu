@@ -2,16 +2,16 @@
 
 // y, and for each query the largest score and 1 / the sum of e^(score - largest).
 extern "C" __global__ void __launch_bounds__(256)
-attend(const T* q, Heads q_at, const T* k, Heads k_at, const T* v, Heads v_at, const T* keep, Heads keep_at,
+attend(const T* q, Heads q_at, const T* k, Heads k_at, const T* v, Heads v_at, Mask mask,
        Sizes sizes, A scale, bool is_causal, T* y, Heads y_at, A* largest, A* r)
 {
     __shared__ A q_tile[QUERIES][WIDTH], kv_tile[KEYS][WIDTH], weights[QUERIES][KEYS + 1];
+    __shared__ unsigned char kept[QUERIES][KEPT];
     int row = threadIdx.x / 16, column = threadIdx.x % 16;
     int top = (gridDim.x - 1 - blockIdx.x) * QUERIES;  // in causal attention the last tiles have most to do
     int end = is_causal && top + QUERIES < sizes.keys ? top + QUERIES : sizes.keys;
     q = rows_of(q, q_at, sizes), k = rows_of(k, k_at, sizes), v = rows_of(v, v_at, sizes);
     y = rows_of(y, y_at, sizes);
-    keep = keep ? rows_of(keep, keep_at, sizes) : keep;
 
     A sum[QUERIES_EACH], peak[QUERIES_EACH], out[QUERIES_EACH][CHANNELS_EACH];
     for (int i = 0; i < QUERIES_EACH; i++) {
@@ -23,11 +23,13 @@ attend(const T* q, Heads q_at, const T* k, Heads k_at, const T* v, Heads v_at, c
     for (int left = 0; left < end; left += KEYS) {
         __syncthreads();  // before it, the last values may still be read
         read_rows<KEYS>(kv_tile, k, k_at.row, left, sizes.keys, sizes.channels);
+        draw(kept, mask, top, left, sizes);
         __syncthreads();
         A s[QUERIES_EACH][KEYS_EACH];
         multiply(s, q_tile, kv_tile);
         __syncthreads();
         read_rows<KEYS>(kv_tile, v, v_at.row, left, sizes.keys, sizes.value_channels);
+#pragma unroll
         for (int i = 0; i < QUERIES_EACH; i++) {
             int query = top + row + 16 * i;
             A above = -INFINITE;
@@ -38,11 +40,10 @@ attend(const T* q, Heads q_at, const T* k, Heads k_at, const T* v, Heads v_at, c
             above = Largest::of(peak[i], over_row<Largest>(above));
             A base = above == -INFINITE ? A(0) : above, shrink = exp(peak[i] - base), added = 0;
             for (int j = 0; j < KEYS_EACH; j++) {
-                int key = left + column + 16 * j;
                 A e = exp(s[i][j] - base);
                 added += e;
-                bool counts = keep && sees(query, key, sizes, is_causal);
-                weights[row + 16 * i][column + 16 * j] = counts ? e * kept(keep, keep_at, query, key) : e;
+                A times = factor(mask, kept, row + 16 * i, column + 16 * j, top, left, sizes);
+                weights[row + 16 * i][column + 16 * j] = e * times;
             }
             peak[i] = above;
             sum[i] = sum[i] * shrink + over_row<Sum>(added);

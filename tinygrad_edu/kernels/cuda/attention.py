@@ -8,12 +8,12 @@ import cupy as cp
 import numpy as np
 
 from ...ops import attention as ops
+from . import dropout as drop
 from .source import accumulated, kernel, number
 from .twin import Twin, fits, plain
 
 _HEADS = np.dtype([("batch", np.int64), ("head", np.int64), ("row", np.int64)])
 _SIZES = np.dtype([(name, np.int32) for name in ("heads", "queries", "keys", "channels", "value_channels")])
-_NOWHERE = np.zeros((), _HEADS)
 _THREADS = 256
 _MOST_HEADS = 65535  # of all batch entries together: blocks along the second axis of a grid
 
@@ -36,7 +36,7 @@ def constants(size: int, channels: int, backward: bool) -> dict[str, int]:
 
 def unit(backward: bool) -> str:
     """The files of the kernels."""
-    return "tiles+attend_backward" if backward else "tiles+attend"
+    return f"{drop.MASK}+tiles+attend{'_backward' if backward else ''}"
 
 
 def _channels(q: Any, v: Any) -> int | None:
@@ -60,15 +60,14 @@ def _tiles(q: Any, v: Any, backward: bool) -> tuple[int, int]:
 
 def _with_strides(x: Any) -> tuple[Any, Any]:
     """(B, NH, T, n) as two arguments of a kernel."""
-    if x is None:
-        return None, _NOWHERE
     return x, np.array(tuple(stride // x.itemsize for stride in x.strides[:3]), _HEADS)
 
 
-def _given(q: Any, k: Any, v: Any, keep: Any, scale: float, is_causal: bool) -> tuple[Any, ...]:
+def _given(q: Any, k: Any, v: Any, scale: float, is_causal: bool, dropout: Any) -> tuple[Any, ...]:
     """The arguments that all kernels begin with."""
-    arrays = [argument for x in (q, k, v, keep) for argument in _with_strides(x)]
-    return *arrays, _sizes(q, v), number(scale, q.dtype), np.bool_(is_causal)
+    arrays = [argument for x in (q, k, v) for argument in _with_strides(x)]
+    mask = drop.mask(q.dtype, *(dropout or ()))
+    return *arrays, mask, _sizes(q, v), number(scale, q.dtype), np.bool_(is_causal)
 
 
 def _sizes(q: Any, v: Any) -> Any:
@@ -76,47 +75,50 @@ def _sizes(q: Any, v: Any) -> Any:
 
 
 class Attention(Twin):
-    """Saves y, and two numbers for each query in the place of its weights."""
+    """Saves y, and two numbers for each query in the place of its weights. What is dropped is drawn again in backward.
+    """
 
     op = ops.Attention
 
     @staticmethod
-    def accepts(q: Any, k: Any, v: Any, bias: Any, keep: Any, *, scale: float, is_causal: bool) -> bool:
+    def accepts(q: Any, k: Any, v: Any, bias: Any, *, scale: float, is_causal: bool, dropout: Any = None) -> bool:
         """Without a bias, all of the same heads (B, NH, ...)."""
         return (
-            bias is None and fits(q, k, v, keep) and k.size > 0 and v.size > 0
+            bias is None and fits(q, k, v) and k.size > 0 and v.size > 0
             and q.ndim == k.ndim == v.ndim == 4
             and q.shape[:2] == k.shape[:2] == v.shape[:2] and q.shape[0] * q.shape[1] <= _MOST_HEADS
-            and (keep is None or keep.shape == (*q.shape[:3], k.shape[2]))
             and _channels(q, v) is not None
         )  # fmt: skip
 
     @staticmethod
-    def forward(xp: Any, q: Any, k: Any, v: Any, bias: Any, keep: Any, *, scale: float, is_causal: bool) -> Any:
-        q, k, v, keep = map(_with_rows, (q, k, v, keep))
+    def forward(
+        xp: Any, q: Any, k: Any, v: Any, bias: Any, *, scale: float, is_causal: bool, dropout: Any = None
+    ) -> Any:
+        q, k, v = map(_with_rows, (q, k, v))
         y = _empty_like_tokens(q, v.shape[3])
         stats = cp.empty((2, *q.shape[:3]), accumulated(q.dtype))
-        args = *_given(q, k, v, keep, scale, is_causal), *_with_strides(y), *stats
+        settings = scale, is_causal, dropout
+        args = *_given(q, k, v, *settings), *_with_strides(y), *stats
         _launch("attend", False, _tiles(q, v, False)[0], args, q, v)
-        return y, (q, k, v, keep, y, stats, scale, is_causal)
+        return y, (q, k, v, y, stats, settings)
 
     @staticmethod
     def backward(xp: Any, saved: Any, gy: Any) -> Any:
-        q, k, v, keep, y, stats, scale, is_causal = saved
+        q, k, v, y, stats, settings = saved
         gy, along = _with_rows(gy), cp.empty(q.shape[:3], stats.dtype)
         args = *_with_strides(y), *_with_strides(gy), _sizes(q, v), along
         _launch("sum_along", True, -(-q.shape[2] // 16), args, q, v)
         gq, gk, gv = _empty_gradients(q, k, v)
-        args = *_given(q, k, v, keep, scale, is_causal), *stats, along, *_with_strides(gy)
+        args = *_given(q, k, v, *settings), *stats, along, *_with_strides(gy)
         of_queries, of_keys = _tiles(q, v, True)
         _launch("attend_backward_q", True, of_queries, (*args, *_with_strides(gq)), q, v)
         _launch("attend_backward_kv", True, of_keys, (*args, *_with_strides(gk), *_with_strides(gv)), q, v)
-        return gq, gk, gv, None, None
+        return gq, gk, gv, None
 
 
 def _with_rows(x: Any) -> Any:
     """The array, or a copy of it whose rows have no gaps."""
-    return x if x is None or x.shape[-1] == 1 or x.strides[-1] == x.itemsize else plain(x)
+    return x if x.shape[-1] == 1 or x.strides[-1] == x.itemsize else plain(x)
 
 
 def _empty_like_tokens(x: Any, n: int) -> Any:

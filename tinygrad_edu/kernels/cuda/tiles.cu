@@ -10,6 +10,7 @@
 #define QUERIES_EACH (QUERIES / 16)
 #define KEYS_EACH (KEYS / 16)
 #define CHANNELS_EACH (CHANNELS / 16)
+#define KEPT (KEYS / 8 + 1)  // bytes of bits that say what dropout keeps in a row, whichever bit it begins at
 
 // Where the rows of each head begin, in elements: at batch * b + head * h, then each row further.
 struct Heads {
@@ -67,10 +68,26 @@ __device__ bool sees(int query, int key, const Sizes& sizes, bool is_causal)
     return query < sizes.queries && key < sizes.keys && (!is_causal || key <= query);
 }
 
-// The factor by which dropout multiplies a weight that can be seen.
-__device__ A kept(const T* keep, Heads rows, int query, int key)
+// Where the row of a tile begins in the mask of dropout, (batches, heads, queries, keys).
+__device__ Index mask_row(int query, int left, const Sizes& sizes)
 {
-    return keep ? A(keep[query * rows.row + key]) : A(1);
+    return (Index(blockIdx.y) * sizes.queries + query) * sizes.keys + left;
+}
+
+// kept[i] = the bits of the mask for query top + i, from the block of the stream on in which its row of the tile begins.
+__device__ void draw(unsigned char (*kept)[KEPT], const Mask& mask, int top, int left, const Sizes& sizes)
+{
+    if (mask.smallest == 0)
+        return;
+    for (int i = threadIdx.x; i < QUERIES * KEPT; i += 256)
+        kept[i / KEPT][i % KEPT] = kept_of_block(mask, mask_row(top + i / KEPT, left, sizes) / 8 + i % KEPT);
+}
+
+// The factor by which dropout multiplies the weight in this row and column of a tile.
+__device__ A factor(const Mask& mask, const unsigned char (*kept)[KEPT], int row, int column, int top, int left,
+                    const Sizes& sizes)
+{
+    return mask.smallest == 0 ? A(1) : factor(mask, kept[row], int(mask_row(top + row, left, sizes) % 8) + column);
 }
 
 // Over the 16 threads that share a row.

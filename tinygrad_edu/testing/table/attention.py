@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...backend.random import keep_mask
 from ...dispatch import apply
 from ...ops.attention import Attention
-from ..records import Constant, ErrorSample, OpRecord, Sample
+from ..records import ErrorSample, OpRecord, Sample
 
 
 def _qkv(rng, q, k=None, v=None):
@@ -63,16 +64,16 @@ def _errors(rng):
     ]
 
 
-def _dropped(library, q, k, v, keep):
-    """With the mask that dropout draws; it is drawn anew at every call, so here it is given."""
+def _dropped(library, q, k, v, *dropout):
+    """Weights are dropped from a place of the stream that is given; the function goes on from call to call."""
     if library.__name__ == "torch":
-        return (library.softmax(q @ k.transpose(-1, -2) * 0.5, -1) * keep) @ v
-    return apply(Attention, q, k, v, None, keep, scale=0.5, is_causal=False)
+        keep = library.from_numpy(keep_mask(np, (*q.shape[:-1], k.shape[-2]), np.float64, *dropout))
+        return (library.softmax(q @ k.transpose(-1, -2) * 0.5, -1) * keep.to(q)) @ v
+    return apply(Attention, q, k, v, None, scale=0.5, is_causal=False, dropout=dropout)
 
 
 def _dropped_samples(rng):
-    keep = Constant((rng.random((2, 3, 5, 6)) < 0.5) * 2.0)
-    return [Sample(*_qkv(rng, (2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 7)), keep)]
+    return [Sample(*_qkv(rng, (2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 7)), 0.5, 3, 7)]
 
 
 RECORDS = [

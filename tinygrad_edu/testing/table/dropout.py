@@ -1,4 +1,4 @@
-"""Records of dropout, as far as chance plays no part in it."""
+"""Records of dropout: as far as chance plays no part in it, and with a mask from a given place of the stream."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from functools import partial
 
 import numpy as np
 
+from ...backend.random import keep_mask
+from ...dispatch import apply
+from ...ops.dropout import Dropout, mask_shape
 from ..records import ErrorSample, OpRecord, Sample
 
 
@@ -46,10 +49,28 @@ def _errors_of_channels(rng, shapes):
     ]
 
 
+def _drawn(library, x, p, seed, counter, apart=None):
+    if library.__name__ == "torch":
+        return x * library.from_numpy(keep_mask(np, mask_shape(x.shape, apart), np.float64, p, seed, counter)).to(x)
+    return apply(Dropout, x, p=p, seed=seed, counter=counter, apart=apart)
+
+
+def _drawn_samples(rng):
+    x = rng.standard_normal((3, 4, 5))
+    return [
+        Sample(x, 0.5, 3, 7),
+        Sample(x.T, 0.5, 2**100, 2**200),
+        Sample(x, 0.25, 3, 7, 2),
+        Sample(x[0, 0, 0, None], 0.5, 3, 8),
+        Sample(x[:0], 0.5, 3, 8),
+    ]
+
+
 SHAPES = {1: [(2, 3, 4), (3, 4)], 2: [(2, 3, 2, 2), (2, 3, 4)], 3: [(2, 3, 2, 1, 2)]}
 
 RECORDS = [
     OpRecord("nn.functional.dropout", _samples, _errors, kind="exact"),
+    OpRecord("nn.functional.dropout (drawn)", _drawn_samples, kind="exact", torch=_drawn, ours=_drawn),
     *(
         OpRecord(
             f"nn.functional.dropout{n}d",
