@@ -192,8 +192,10 @@ def costs(B: int = 8, T: int = 1024, C: int = 768, heads: int = 12, V: int = 502
     queries = f"({B}, {heads}, {T}, {size}), causal"
     return [
         Cost("layer norm, forward", rows, 4 * (2 * a + 2 * C + 2 * n), 8 * a),
+        Cost("bias, sum and layer norm, forward", rows, 4 * (4 * a + 3 * C + 2 * n), 10 * a),
         Cost("layer norm, backward", rows, 4 * (3 * a + parts + 2 * n + 3 * C), 15 * a),
         Cost("GELU, forward", wide, 4 * 2 * hidden, 7 * hidden),
+        Cost("bias and GELU, forward", wide, 4 * (3 * hidden + 4 * C), 8 * hidden),
         Cost("GELU, backward", wide, 4 * 3 * hidden, 16 * hidden),
         Cost("softmax, forward", f"({n}, {T})", 4 * 2 * n * T, 6 * n * T),
         Cost("softmax, backward", f"({n}, {T})", 4 * 3 * n * T, 4 * n * T),

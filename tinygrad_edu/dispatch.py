@@ -15,7 +15,7 @@ from .autograd import unfinished
 from .autograd.engine import Node
 from .autograd.exhausted import out_of_memory
 from .autograd.memory import memory_of
-from .autograd.modes import state, tell
+from .autograd.modes import state, tell, values_are_seen
 from .autograd.unfinished import Unfinished, wait, waiting
 from .backend.device import IGNORED, errors, is_array, module_of, of_array
 from .backend.gpu import array_types
@@ -128,7 +128,7 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     waits = False
     if not isinstance(y, xp.ndarray):
         if isinstance(y, Unfinished):
-            y, waits = (y.finish(), False) if observed else (y, True)
+            y, waits = (y.finish(), False) if observed and values_are_seen() else (y, True)
         elif is_array(y):  # it has moved to another device
             xp = module_of(y)
         else:  # reductions to a single number return NumPy scalars
@@ -168,7 +168,7 @@ def finished(op: Any, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[A
         tensor = unfinished.youngest()
         # Its node must stand for it: constants of a graph are arrays.
         known = tensor is not None and (tensor._node is not None or not state.recording)
-        if known and _use_twins and not state.observers and sum([x is tensor for x in inputs]) == 1:
+        if known and _use_twins and not values_are_seen() and sum([x is tensor for x in inputs]) == 1:
             part = tensor._unfinished
             taken = tensor._result(part, tensor._node)._share_memory_of(tensor)
             given = tuple(taken if x is tensor else x for x in inputs)

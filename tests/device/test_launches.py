@@ -20,7 +20,7 @@ def counted():
 
 def test_what_a_block_launches(counted):
     fused = {phase: found.total() for phase, found in counted["auto"].items()}
-    assert fused == {"forward": 14, "backward": 22, "update": 4}
+    assert fused == {"forward": 9, "backward": 22, "update": 4}
     assert counted["auto"]["forward"]["product"] == 4 and counted["auto"]["forward"]["attend"] == 1
     for phase, found in counted["reference"].items():
         assert fused[phase] < found.total() / 2, phase

@@ -150,6 +150,11 @@ def tell(event: str, *told: Any) -> None:
             method(*told)
 
 
+def values_are_seen() -> bool:
+    """Whether an observer looks at values, so that they must be there."""
+    return any(getattr(observer, "sees_values", True) for observer in state.observers)
+
+
 class observe:
     """Tell `observer` of the operations that run inside it, in this thread.
 
@@ -165,7 +170,8 @@ class observe:
 
     Values are arrays, `gradients` a sequence of them aligned with the inputs, None where there is none; its `given(i)`
     tells that without making an array. For a Function of several outputs `y` and `gy` are tuples of arrays. An observer
-    must not change them, and must copy gradients that it keeps, since the engine goes on adding into them.
+    must not change them, and must copy gradients that it keeps, since the engine goes on adding into them. One with an
+    attribute `sees_values = False` looks at none: then launches may wait (see unfinished.py), as without observers.
     """
 
     def __init__(self, observer: Any) -> None:

@@ -89,6 +89,8 @@ class _Region:
     The nodes hold the region, so that it lives as long as one of them may need it.
     """
 
+    sees_values = False
+
     def __init__(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], preserve_rng_state: bool
     ) -> None:
@@ -165,6 +167,8 @@ class _Region:
 
 class _Nodes:
     """An observer that keeps the nodes recorded."""
+
+    sees_values = False
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
