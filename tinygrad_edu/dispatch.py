@@ -126,11 +126,11 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     finally:
         errors.reset(outside)
     waits = False
-    if not isinstance(y, xp.ndarray):
+    if op is transfer.ToDevice:
+        xp = module_of(y)
+    elif not isinstance(y, xp.ndarray):
         if isinstance(y, Unfinished):
             y, waits = (y.finish(), False) if observed and values_are_seen() else (y, True)
-        elif is_array(y):  # it has moved to another device
-            xp = module_of(y)
         else:  # reductions to a single number return NumPy scalars
             y = xp.asarray(y)
     if observed:

@@ -10,7 +10,7 @@ import numpy as np
 from .backend import dtypes, transfers
 from .backend.device import Device, array_module, as_device
 from .backend.random import Stream
-from .functional.arguments import cast, require_tensor, sizes
+from .functional.arguments import cast, ready, require_tensor, sizes
 from .tensor import Tensor, made
 
 
@@ -183,7 +183,7 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator 
 def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """1 with the probability that the input gives for each element, else 0. RuntimeError: not a probability."""
     require_tensor("bernoulli", "input", input)
-    p = input._array
+    p = ready(input)
     if p.size and not bool(((p >= 0) & (p <= 1)).all()):
         raise RuntimeError(f"bernoulli expects probabilities in [0, 1], got values from {p.min()} to {p.max()}")
     u = stream_of(generator).uniform(p.shape, p.dtype, input._xp)

@@ -370,12 +370,15 @@ def _walk(
                 if node in targets:
                     captured[node] = gy
             elif isinstance(node, Leaf):
+            if gpu.several:
+                gpu.enter(node.xp)
                 node.tensor._accumulate_grad(gy, owned=owned)
                 if observed:
                     tell("arrived", node, _plain(gy))
             elif node.retain is not None:
                 node.retain(gy)
             if isinstance(node, Leaf) or (targets and wanted.isdisjoint(node.parents)):  # nothing further back
+                gpu.enter(node.xp)  # and have computed on another GPU
                 continue
             if observed and node.op.observed:
                 tell("propagating", node)

@@ -108,6 +108,13 @@ def module_of(array: Any) -> Any:
 
 
 def is_array(x: Any) -> bool:
+def in_turn(arrays: Iterable[Any]) -> Iterator[Any]:
+    """Each of the arrays while its device is the one that computes."""
+    for array in arrays:
+        module_of(array)
+        yield array
+
+
     """Whether x is an array of some device; a NumPy scalar is none."""
     return isinstance(x, np.ndarray) or type(x) in gpu.array_types
 

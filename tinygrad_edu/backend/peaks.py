@@ -24,10 +24,11 @@ def watched() -> Peaks:
     class Hook(cp.cuda.memory_hook.MemoryHook):  # type: ignore[name-defined]
         name = "tinygrad_edu"
 
-        def malloc_postprocess(self, *, device_id: int, **about: Any) -> None:
-            pool = cp.get_default_memory_pool()
-            peaks.used[device_id] = max(peaks.used.get(device_id, 0), pool.used_bytes())
-            peaks.held[device_id] = max(peaks.held.get(device_id, 0), pool.total_bytes())
+        def malloc_postprocess(self, **about: Any) -> None:
+            # CuPy would name the device that was current when its pools were made, not that of this memory.
+            pool, device = cp.get_default_memory_pool(), cp.cuda.runtime.getDevice()
+            peaks.used[device] = max(peaks.used.get(device, 0), pool.used_bytes())
+            peaks.held[device] = max(peaks.held.get(device, 0), pool.total_bytes())
 
     Hook().__enter__()
     return peaks

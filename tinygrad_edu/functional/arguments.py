@@ -11,6 +11,7 @@ import numpy as np
 
 from ..autograd.unfinished import alike, waiting
 from ..backend import dtypes, gpu, promises
+from ..backend.device import module_of
 from ..dispatch import apply
 from ..ops import elementwise as ops
 
@@ -135,6 +136,13 @@ def dim_indices(dim: Dim, ndim: int) -> tuple[int, ...]:
 
 def all_below(indices: Any, n: int, *, low: int = 0, ignored: int | None = None, name: str = "index") -> bool:
     """Whether all integers of an array are in 0 .. n-1. As unsigned numbers negative ones are larger than any other.
+def ready(tensor: Any) -> Any:
+    """The array of a tensor, to be computed with outside of ops: its device is the one that computes from now on."""
+    if gpu.several:
+        module_of(tensor._array)
+    return tensor._array
+
+
 
     On a GPU the answer is True: nobody waits for it. If one is not in low .. n-1, nor `ignored`, the next reading of a
     value raises.

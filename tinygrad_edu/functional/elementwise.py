@@ -10,7 +10,7 @@ from ..backend import dtypes
 from ..dispatch import apply
 from ..ops import elementwise as ops
 from ..ops import erf as erf_ops
-from .arguments import Number, cast, is_tensor, operand, pair, promote, require_tensor, to_floating
+from .arguments import Number, cast, is_tensor, operand, pair, promote, ready, require_tensor, to_floating
 from .precision import autocasts
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _division(name: str, input: Any, other: Any) -> tuple[Any, Any]:
     """Both operands of a division that keeps integers integers, checked."""
     a, b = pair(input, other)
     _not_for_bool(name, a, b)
-    if "f" not in (_kind(a), _kind(b)) and not (b._array.all() if hasattr(b, "_array") else b):
+    if "f" not in (_kind(a), _kind(b)) and not (ready(b).all() if hasattr(b, "_array") else b):
         raise RuntimeError(f"ZeroDivisionError: {name} of integers by zero")
     return a, b
 
@@ -423,7 +423,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """
     require_tensor("where", "condition", condition)
     if input is None and other is None:
-        return tuple(condition._result(i) for i in condition._array.nonzero())
+        return tuple(condition._result(i) for i in ready(condition).nonzero())
     if condition.dtype != dtypes.bool_:
         raise RuntimeError(
             f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}; "
@@ -484,7 +484,7 @@ def ge(input: Any, other: Any) -> Tensor:
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether both tensors have the same shape and the same elements."""
     _tensors("equal", input, other)
-    return input.shape == other.shape and bool((input._array == other._array).all())
+    return input.shape == other.shape and bool((ready(input) == other._array).all())
 
 
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:

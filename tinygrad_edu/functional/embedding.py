@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..autograd.modes import no_grad
 from ..dispatch import apply
 from ..ops import embedding as ops
-from .arguments import all_below, require_tensor
+from .arguments import all_below, ready, require_tensor
 from .elementwise import div, mul, where
 from .indexing import index_add, index_select, masked_fill
 from .linalg import require_same_dtype
@@ -128,7 +128,7 @@ def _check_bags(
     name = "embedding_bag"
     require_tensor(name, "input", input)
     require_tensor(name, "weight", weight)
-    index, w = input._array, weight._array
+    index, w = ready(input), weight._array
     if w.ndim != 2:
         raise ValueError(f"{name}: weight has to be a 2D Tensor, (vocabulary, channels), but got shape {w.shape}")
     if index.ndim not in (1, 2):

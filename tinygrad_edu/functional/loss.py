@@ -14,7 +14,7 @@ from ..autograd.modes import no_grad
 from ..dispatch import apply
 from ..ops import loss as ops
 from .activation import logsigmoid, relu
-from .arguments import all_below, promote, require_tensor
+from .arguments import all_below, promote, ready, require_tensor
 from .distance import pairwise_distance
 from .elementwise import (
     abs,
@@ -294,7 +294,7 @@ def binary_cross_entropy(
     RuntimeError: an input outside 0 .. 1. Logarithms below -100 count as -100.
     """
     _check_binary("binary_cross_entropy", input, target, reduction, weight=weight)
-    x = input._array
+    x = ready(input)
     if target._array.dtype != x.dtype:
         raise RuntimeError(
             f"binary_cross_entropy: found dtype {target.dtype.name} but expected {input.dtype.name}; convert the "
@@ -408,7 +408,7 @@ def gaussian_nll_loss(
     require_tensor(name, "target", target)
     x = input._array
     v: Any = var if hasattr(var, "_array") else input._result(input._xp.full(x.shape, var, x.dtype))
-    if (v._array < 0).any():
+    if (ready(v) < 0).any():
         raise ValueError(f"{name}: var has negative entry/entries, such as {v._array.min()}")
     if v._array.shape == x.shape[:-1] != x.shape:
         v = unsqueeze(v, -1)
@@ -561,7 +561,7 @@ def multi_margin_loss(
     _require_constant(name, "weight", weight)
     if p not in (1, 2):
         raise ValueError(f"{name}: only p == 1 and p == 2 supported, got {p}")
-    shape, t = input._array.shape, target._array
+    shape, t = input._array.shape, ready(target)
     if len(shape) not in (1, 2):
         raise RuntimeError(f"{name}: expected an input (B, C) or (C), but got shape {shape}")
     classes = shape[-1]

@@ -29,4 +29,4 @@ class Parameter(Tensor):
         return type(self)(self, self.requires_grad)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
-        return type(self)(self._result(self._array.copy(order="K")), self.requires_grad)
+        return type(self)(self._result(self._xp.array(self._array, order="K")), self.requires_grad)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..autograd.higher import Mirror
 from ..backend import transfers
 from ..backend.device import of_array
 from .op import Op
@@ -19,4 +20,6 @@ class ToDevice(Op):
     @staticmethod
     def backward(xp, saved, gy):
         (source,) = saved
+        if isinstance(xp, Mirror):
+            return xp.apply(ToDevice, gy, device=source)
         return transfers.to_device(gy, source)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...autograd.modes import no_grad
 from ...autograd.unfinished import finish, waiting
-from ...backend.device import quiet
+from ...backend.device import in_turn, quiet
 from ...backend.dtypes import promote_types
 from ...functional.shape import cat
 from ...kernels import fused_update
@@ -53,11 +53,11 @@ def _total_norm(tensors: list[Tensor], norm_type: float, error_if_nonfinite: boo
     arrays = [t._array for t in tensors if t.numel()]
     with quiet:
         if math.isinf(p):
-            total = _maximum([float(abs(a).max()) for a in arrays])
+            total = _maximum([float(abs(a).max()) for a in in_turn(arrays)])
         elif p == 2 and arrays and (fused := fused_update(arrays)) is not None:
             total = math.sqrt(fused.square_sum(arrays))
         else:
-            total = sum(_power_sum(a, p) for a in arrays) ** (1.0 / p)
+            total = sum(_power_sum(a, p) for a in in_turn(arrays)) ** (1.0 / p)
     if error_if_nonfinite and not math.isfinite(total):
         raise RuntimeError(
             f"The total norm of order {p} for gradients from `parameters` is non-finite ({total}), so it cannot be "
@@ -113,7 +113,7 @@ def clip_grad_norm_(
             fused.scale(arrays, scale)
         else:
             with quiet:
-                for array in arrays:
+                for array in in_turn(arrays):
                     array *= scale
         for gradient in gradients:
             gradient._changed()
