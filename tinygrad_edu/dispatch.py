@@ -166,14 +166,13 @@ def finished(op: Any, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[A
     """
     with unfinished.lock:
         tensor = unfinished.youngest()
-        # Its node must stand for it: constants of a graph are arrays.
-        known = tensor is not None and (tensor._node is not None or not state.recording)
-        if known and _use_twins and not values_are_seen() and sum([x is tensor for x in inputs]) == 1:
-            part = tensor._unfinished
-            taken = tensor._result(part, tensor._node)._share_memory_of(tensor)
-            given = tuple(taken if x is tensor else x for x in inputs)
-            if part.goes_into(op, [getattr(x, "_array", x) for x in given], attrs):
-                return given
+        if tensor is not None and _use_twins and not values_are_seen() and sum([x is tensor for x in inputs]) == 1:
+            part, recorded = tensor._unfinished, state.recording and any(getattr(x, "requires_grad", 0) for x in inputs)
+            arrays = [part if x is tensor else getattr(x, "_array", x) for x in inputs]
+            # A graph has to know it by its node, for the constants that it keeps are arrays.
+            if (tensor._node is not None or not recorded) and part.goes_into(op, arrays, attrs):
+                taken = tensor._result(part, tensor._node)._share_memory_of(tensor)
+                return tuple(taken if x is tensor else x for x in inputs)
         unfinished.finish()
         return inputs
 
