@@ -100,9 +100,9 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
             if maker is None:
                 maker = x
             if record:
-                parents.append(x._origin())
                 memory = x._memory
                 versions.append((memory, memory.count))
+                parents.append(x._origin() if memory.recorded else x._graph_node() if x._requires_grad else x._node)
         else:
             arrays.append(x)
             parents.append(None)
@@ -142,20 +142,20 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     if not any(parents) or dtype.kind != "f":  # integers have no gradient
         return result
 
-    if pair.saved_for is not None and None in parents:  # keep only what the gradients that are wanted use
-        saved = tuple(
-            [s if any(parents[i] for i in users) else None for s, users in zip(saved, pair.saved_for, strict=True)]
-        )
+    constants: tuple[Any, ...] = (None,) * len(parents)  # a parent can make its value again
+    if None in parents:
+        constants = tuple([None if parent else x for x, parent in zip(arrays, parents, strict=True)])
+        if pair.saved_for is not None:  # keep only what the gradients that are wanted use
+            saved = tuple(
+                [s if any(parents[i] for i in users) else None for s, users in zip(saved, pair.saved_for, strict=True)]
+            )
     if saved:
-        versions.append((result._memory, result._memory.count))
-    inputs = tuple(arrays)
-    for i, parent in enumerate(parents):
-        if parent is not None:  # it can make the value again
-            arrays[i] = None
-    node = Node(op, pair, xp, attrs, saved, tuple(parents), y.shape, dtype, tuple(arrays), versions)
+        memory = result._memory
+        versions.append((memory, memory.count))
+    node = Node(op, pair, xp, attrs, saved, tuple(parents), y.shape, dtype, constants, versions)
     result._node = node
     if observed:
-        tell("recorded", node, inputs, y)
+        tell("recorded", node, tuple(arrays), y)
     return result
 
 

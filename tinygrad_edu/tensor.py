@@ -597,9 +597,11 @@ class Tensor:
         """This tensor's node; the graph keeps a leaf tensor alive, not the other way round."""
         if self._node is not None:
             return self._node
-        leaf = self._leaf and self._leaf()
+        known = self._leaf
+        leaf = known and known()
         if leaf is None:
-            leaf = Leaf(self, self._array.shape, self._array.dtype)
+            array = self._array
+            leaf = Leaf(self, array.shape, array.dtype)
             self._leaf = weakref.ref(leaf)
         return leaf
 

@@ -9,7 +9,6 @@ This file names no array library: arrays are anything with `+`, `sum`, `reshape`
 
 from __future__ import annotations
 
-import functools
 import itertools
 import operator
 import sys
@@ -152,17 +151,17 @@ class Node:
             )
         gradients = []
         for g, parent in zip(found, self.parents, strict=True):
-            gradients.append(self._fit(g, parent) if parent is not None and parent in wanted else None)
+            if parent is None or parent not in wanted:
+                g = None
+            elif callable(g):
+                g = g()
+            if g is not None and (g.shape != parent.shape or g.dtype != parent.dtype):
+                g = self._fit(g, parent)
+            gradients.append(g)
         return gradients
 
     def _fit(self, g: Any, parent: Node | Leaf) -> Any:
-        """Evaluate a lazy gradient and undo broadcasting; anything else that does not fit is a mistake in the op."""
-        if callable(g):
-            g = g()
-        if g is None:
-            return None
-        if g.shape == parent.shape and g.dtype == parent.dtype:
-            return g
+        """Undo broadcasting; anything else that does not fit is a mistake in the op."""
         if self.op.broadcasts:
             g = sum_to(g, parent.shape)
         if g.shape != parent.shape or g.dtype != parent.dtype:
@@ -234,14 +233,20 @@ class Leaf:
 def _user_line() -> tuple[CodeType, int]:
     """Where the running operation was called from: the innermost frame outside this package."""
     frame = sys._getframe(3)  # what called `apply`
-    while _is_ours(frame.f_code.co_filename) and frame.f_back is not None:
-        frame = frame.f_back
+    while _is_ours[frame.f_code.co_filename] and (caller := frame.f_back) is not None:
+        frame = caller
     return frame.f_code, frame.f_lasti
 
 
-@functools.cache
-def _is_ours(filename: str) -> bool:
-    return filename.startswith(_PACKAGE)
+class _IsOurs(dict[str, bool]):
+    """By file name, whether it is one of this package."""
+
+    def __missing__(self, filename: str) -> bool:
+        self[filename] = filename.startswith(_PACKAGE)
+        return self[filename]
+
+
+_is_ours = _IsOurs()
 
 
 def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
