@@ -62,8 +62,9 @@ def units() -> Iterator[tuple[str, str, dict[str, Any]]]:
                 if bytes == size:
                     yield attention.unit(backward), dtype, attention.constants(size, channels, backward)
         if dtype != "float16":
-            yield "arrays+adam", dtype, update.constants(4)
-            yield "arrays+norm", dtype, update.constants(1)
+            for wide in (False, True):
+                yield "arrays+adam", dtype, update.constants(4, wide)
+                yield "arrays+norm", dtype, update.constants(1, wide)
 
 
 def _part(package: str, path: str) -> Path:

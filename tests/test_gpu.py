@@ -59,6 +59,20 @@ def test_no_gpu(monkeypatch):
     assert "needs a GPU that CuPy can use (it found none); use device='cpu'" in _refusal()
 
 
+def test_a_graph_without_a_gpu(monkeypatch):
+    monkeypatch.setattr(gpu, "is_available", lambda: False)
+    with pytest.warns(UserWarning, match="double runs as it is .* cannot be captured: there is no GPU here") as caught:
+
+        @tg.cuda.graph
+        def double(x):
+            return [x * 2]
+
+    assert [w.filename for w in caught] == [__file__]
+    assert [double(tg.full((2,), float(i)))[0].tolist() for i in range(6)] == [[2.0 * i] * 2 for i in range(6)]
+    with pytest.raises(TypeError, match="expected a function to capture, got Tensor"):
+        tg.cuda.graph(tg.zeros(1))
+
+
 def test_bad_names_of_devices():
     for name in ("gpu", "cuda:x", "cuda:-1", "mps"):
         with pytest.raises(RuntimeError, match="device"):

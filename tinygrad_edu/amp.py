@@ -1,4 +1,4 @@
-"""Mixed precision with PyTorch's names: float16 where it is fast, float32 where it is needed.
+"""Mixed precision with PyTorch's names: float16 or bfloat16 where it is fast, float32 where it is needed.
 
     scaler = amp.GradScaler("cuda")
     with autocast("cuda", dtype=tinygrad_edu.float16):
@@ -7,7 +7,8 @@
     scaler.step(optimizer)                        # unscales; skips the step if a gradient is infinite or NaN
     scaler.update()
 
-Parameters, their gradients and the optimizer's state stay float32. `functional/precision.py` lists which function
+bfloat16 has float32's range with fewer digits than float16, and needs no scaler. Parameters, their gradients and the
+optimizer's state stay float32. `functional/precision.py` lists which function
 computes in what.
 """
 
@@ -24,59 +25,39 @@ import numpy as np
 
 from . import absent as _absent
 from .autograd.modes import no_grad, state
-from .backend import dtypes
+from .backend import capture, dtypes
 from .backend.device import Device, as_device
 from .functional.elementwise import isfinite, logical_and, mul
 from .functional.precision import RULES, Casting, set_casts
 from .tensor import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class _NamedDtype:
-    """A dtype of PyTorch's that has only its name here, so that programs may mention it.
-
-    NumPy has no such type: making or casting a tensor to it is a TypeError.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"tinygrad_edu.{self.name}"
-
-
-bfloat16 = _NamedDtype("bfloat16")
+_FAST = {"cpu": dtypes.bfloat16, "cuda": dtypes.float16}  # what each kind of device computes in unless told otherwise
 
 
 class autocast:
-    """Within it functions that gain from it compute in float16. A context manager, or a decorator.
+    """Within it functions that gain from it compute in float16 or bfloat16. A context manager, or a decorator.
 
-    device_type: "cpu" or "cuda", on whose tensors it acts. dtype: float16, also if not given. enabled=False turns it
-    off within another. Do not put backward() into it. cache_enabled is accepted and changes nothing.
-    ValueError: bfloat16, which NumPy lacks. As in PyTorch, "cuda" where there is none and a dtype that is not half as
-    wide as float32 warn, and change nothing.
+    device_type: "cpu" or "cuda", on whose tensors it acts. dtype: if not given, bfloat16 on "cpu" and float16 on
+    "cuda". enabled=False turns it off within another. Do not put backward() into it. cache_enabled is accepted and
+    changes nothing. As in PyTorch, "cuda" where there is none and another dtype warn, and change nothing.
     """
 
     def __init__(self, device_type: str, dtype: Any = None, enabled: bool = True, cache_enabled: bool | None = None):
         if not isinstance(device_type, str):
             raise ValueError(f"autocast: expected device_type to be a string such as 'cpu', got {device_type!r}")
         self.device = Device(device_type).type
-        self.fast_dtype = dtypes.float16 if dtype is None else dtype
+        self.fast_dtype = _FAST[self.device] if dtype is None else dtype
         self._enabled = enabled and self._can_be_used()
         self._outside: list[Any] = []
 
     def _can_be_used(self) -> bool:
         """Whether it can do what is asked; if not, a warning has said so."""
-        if self.fast_dtype is bfloat16:
-            raise ValueError(
-                "autocast: bfloat16 has only its name here, as NumPy has no such type; use dtype=tinygrad_edu.float16, "
-                "and an amp.GradScaler for its smaller range"
-            )
         if not _usable(self.device):
             return _disabled("autocast", _absent_device(self.device))
-        if self.fast_dtype != dtypes.float16:
-            return _disabled("autocast", f"dtype={self.fast_dtype!r} is not supported, only tinygrad_edu.float16 is")
+        if self.fast_dtype not in _FAST.values():
+            names = " and ".join(f"tinygrad_edu.{d.name}" for d in _FAST.values())
+            return _disabled("autocast", f"dtype={self.fast_dtype!r} is not supported, only {names} are")
         return True
 
     def __enter__(self) -> autocast:
@@ -84,7 +65,7 @@ class autocast:
         casts = dict(state.autocast or {})
         casts.pop(self.device, None)
         if self._enabled:
-            casts[self.device] = Casting(dtypes.float16, RULES[self.device])
+            casts[self.device] = Casting(self.fast_dtype, RULES[self.device])
         set_casts(casts or None)
         return self
 
@@ -129,6 +110,7 @@ class GradScaler:
         """The outputs, a Tensor or tuples and lists of them, times the scale."""
         if not self._enabled:
             return outputs
+        _not_in_a_graph()
         if isinstance(outputs, Tensor):
             return mul(outputs, self._scale)
         if isinstance(outputs, (list, tuple)):
@@ -142,6 +124,7 @@ class GradScaler:
         """
         if not self._enabled:
             return
+        _not_in_a_graph()
         if id(optimizer) in self._stepped:
             raise RuntimeError("unscale_() is being called after step().")
         if id(optimizer) in self._finite:
@@ -167,6 +150,7 @@ class GradScaler:
         """
         if not self._enabled:
             return optimizer.step(*args, **kwargs)
+        _not_in_a_graph()
         if "closure" in kwargs:
             raise RuntimeError("Closure use is not currently supported if GradScaler is enabled.")
         if id(optimizer) in self._stepped:
@@ -183,6 +167,7 @@ class GradScaler:
         """
         if not self._enabled:
             return
+        _not_in_a_graph()
         if new_scale is not None:
             self._scale = _rounded(float(new_scale))
         elif not self._finite:
@@ -249,6 +234,10 @@ class GradScaler:
         self._scale, self._growth_tracker = _rounded(state_dict["scale"]), state_dict["_growth_tracker"]
         self._growth_factor, self._backoff_factor = state_dict["growth_factor"], state_dict["backoff_factor"]
         self._growth_interval = state_dict["growth_interval"]
+
+
+def _not_in_a_graph() -> None:
+    capture.refuse("GradScaler decides on the CPU by what it reads from the GPU; compute in float32, without it")
 
 
 def is_autocast_available(device_type: str) -> bool:

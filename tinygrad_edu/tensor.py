@@ -20,7 +20,7 @@ from .autograd.grad import backward
 from .autograd.memory import memory_of
 from .autograd.modes import enable_grad, no_grad, state
 from .autograd.unfinished import array_of, finish, wait_no_more, waiting
-from .backend import dtypes, gpu, transfers
+from .backend import capture, dtypes, gpu, transfers
 from .backend.device import Device, address, array_module, as_device, module_of, of_array, quiet
 from .dispatch import apply, require_one_device
 from .functional import (
@@ -206,7 +206,7 @@ class Tensor:
                 "only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol; use clone() "
                 "to stay in the graph, detach().clone() to leave it"
             )
-        new = self._result(self._array.copy(order="K")).requires_grad_(self._requires_grad)
+        new = self._result(self._xp.array(self._array, order="K")).requires_grad_(self._requires_grad)
         new._grad = copy.deepcopy(self._grad, memo)
         return new
 
@@ -277,7 +277,7 @@ class Tensor:
         return self._array.flags.c_contiguous
 
     def is_floating_point(self) -> bool:
-        return self._array.dtype.kind == "f"
+        return dtypes.is_floating(self._array.dtype)
 
     def is_complex(self) -> bool:
         """False: numbers here are real."""
@@ -285,7 +285,7 @@ class Tensor:
 
     def is_signed(self) -> bool:
         """Whether the dtype has negative numbers."""
-        return self._array.dtype.kind in "if"
+        return self.dtype.is_signed
 
     def is_nonzero(self) -> bool:
         """Whether the one element is not zero. RuntimeError: not exactly one element."""
@@ -331,7 +331,7 @@ class Tensor:
         return transfers.to_host(self._array).tolist()
 
     def numpy(self, *, force: bool = False) -> Any:
-        """The same memory as a NumPy array. force=True detaches first."""
+        """The same memory as a NumPy array. force=True detaches first. TypeError: NumPy has no bfloat16."""
         if self.requires_grad and not force:
             raise RuntimeError(
                 "can't call numpy() on a Tensor that requires grad, since gradients would not flow through the array; "
@@ -342,6 +342,8 @@ class Tensor:
                 f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host "
                 "memory first."
             )
+        if self._array.dtype.kind == "V":
+            raise TypeError("NumPy has no bfloat16; write tensor.float().numpy()")
         return transfers.to_host(self._array)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
@@ -376,7 +378,7 @@ class Tensor:
         return transfers.to_host(self._array).item()
 
     def __index__(self) -> int:
-        if self._array.dtype.kind == "f" or self._array.size != 1:
+        if dtypes.is_floating(self._array.dtype) or self._array.size != 1:
             raise TypeError("only integer tensors of a single element can be converted to an index")
         return int(transfers.to_host(self._array).item())
 
@@ -385,7 +387,7 @@ class Tensor:
 
     def _text(self, name: str) -> str:
         """The numbers (the corners of a large tensor) and what else a reader needs to know."""
-        array, how = transfers.to_host(self._array), PRINTING
+        array, how = dtypes.wide(transfers.to_host(self._array)), PRINTING
         scientific: Any = {"float_kind": lambda x: f"{x:.{how['precision']}e}"} if how["sci_mode"] else None
         numbers = np.array2string(
             array, separator=", ", prefix=f"{name}(", precision=how["precision"], threshold=how["threshold"],
@@ -470,6 +472,10 @@ class Tensor:
         """This tensor as float16."""
         return self.to(dtypes.float16)
 
+    def bfloat16(self) -> Tensor:
+        """This tensor as bfloat16."""
+        return self.to(dtypes.bfloat16)
+
     def long(self) -> Tensor:
         """This tensor as int64 (rounded towards zero)."""
         return self.to(dtypes.int64)
@@ -530,7 +536,7 @@ class Tensor:
             raise RuntimeError(
                 "you can only change requires_grad flags of leaf variables; detach() gives a tensor without history"
             )
-        if value and self._array.dtype.kind != "f":
+        if value and not dtypes.is_floating(self._array.dtype):
             raise RuntimeError(f"only Tensors of floating point dtype can require gradients, this one is {self.dtype}")
         self._requires_grad = bool(value) and self._node is None
 
@@ -572,6 +578,8 @@ class Tensor:
 
         A pass that is recorded brings a Tensor: it is added out of place, so that the graph keeps what it saved.
         """
+        if capture.under_way and (recorder := capture.recorder()) is not None:
+            recorder.arriving(self)
         if isinstance(g, Tensor):
             self._grad = elementwise.clone(g) if self._grad is None else self._grad + g
         elif self._grad is None:
@@ -671,6 +679,10 @@ class Tensor:
         if waiting:
             finish()  # what waits may read this memory
         array = self._array
+        if capture.under_way and type(array) not in gpu.array_types:
+            capture.refuse(capture.IN_PLACE)
+        if gpu.several:
+            module_of(array)  # which computes there from now on
         # CuPy does not know that an expanded array must not be written to.
         expanded = type(array) in gpu.array_types and array.size and any(
             n > 1 and not s for n, s in zip(array.shape, array.strides, strict=True)
@@ -692,7 +704,7 @@ class Tensor:
 
     def _holds(self, x: Any) -> bool:
         """Whether arithmetic with x can run straight on this memory: x is no larger, and a number or of this dtype."""
-        if self._array.dtype.kind != "f":
+        if self._array.dtype.kind != "f":  # bfloat16 is computed in float32
             return False
         if not hasattr(x, "dtype"):
             return True
@@ -725,6 +737,8 @@ class Tensor:
         """Note that this memory was changed; `node` computed the new numbers (None: no graph did)."""
         memory = self._memory
         memory.add(self._array)
+        if capture.under_way and (recorder := capture.recorder()) is not None:
+            recorder.changing(self)
         if state.recording and (node is not None or self._node is not None):
             if self._node is not None and node is not None:  # retain_grad() means the tensor as it will be at the end
                 node.retain, self._node.retain = self._node.retain, None

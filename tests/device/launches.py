@@ -8,6 +8,7 @@ counted.
 from __future__ import annotations
 
 import dis
+import functools
 import os
 import re
 import subprocess
@@ -26,11 +27,13 @@ LAUNCH = re.compile(r"cupy-on-cpu: (\S+) <<<")
 
 def per_block(kernels: str) -> dict[str, Counter[str]]:
     """What one block adds to each phase of a step: launches by name. RuntimeError: nothing reports launches here."""
-    one, two = (_step(kernels, layers) for layers in (1, 2))
+    one, two = (of_model(kernels, layers) for layers in (1, 2))
     return {phase: two[phase] - one[phase] for phase in PHASES}
 
 
-def _step(kernels: str, layers: int) -> dict[str, Counter[str]]:
+@functools.cache
+def of_model(kernels: str, layers: int) -> dict[str, Counter[str]]:
+    """What each phase of a step launches for a whole model of so many blocks."""
     command = [sys.executable, __file__, str(layers)]
     environment = {**os.environ, "CUPY_ON_CPU_DEBUG": "2", "PYTHONPATH": str(ROOT), "TINYGRAD_EDU_KERNELS": kernels}
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -78,7 +81,7 @@ def _child(layers: int) -> None:
     from gpt.model import GPT
 
     model = GPT(GPTConfig(block_size=16, vocab_size=65, n_layer=layers, n_head=2, n_embd=32)).to("cuda")
-    optimizer = tg.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = model.configure_optimizers(0.1, 1e-3, (0.9, 0.95))
     ids = tg.randint(0, 65, (4, 16)).to("cuda")
 
     def phase(name: str, call: Callable[[], Any]) -> Any:
@@ -107,6 +110,7 @@ def main() -> None:
         for phase, launches in per_block(kernels).items():
             names = ", ".join(f"{n} {name}" for name, n in launches.most_common())
             print(f"{kernels:9} {phase:8} {launches.total():3}  {names}")
+        print(f"{kernels:9} update of two blocks: {of_model(kernels, 2)['update'].total()}")
 
 
 if __name__ == "__main__":

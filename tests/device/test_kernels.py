@@ -303,11 +303,71 @@ def test_adam(dtype, decoupled):
             np.testing.assert_allclose(cp.asnumpy(a), b, rtol=30 * np.finfo(dtype).eps, atol=3 * np.finfo(dtype).eps)
 
 
-def test_a_model_of_110_arrays_takes_one_launch():
-    arrays = [cp.ones(5, "f") for _ in range(110)]
-    assert len(list(update._tables(*[arrays] * 4))) == 1
-    assert len(list(update._tables(*[arrays * 3]))) == 1
-    assert len(list(update._tables(*[arrays + arrays[:1]] * 4))) == 2
+@pytest.fixture
+def launched(monkeypatch):
+    """The names of the kernels of updates, as they are launched."""
+    names = []
+    run = update._run
+
+    def noting(file, name, *rest):
+        names.append(name)
+        run(file, name, *rest)
+
+    monkeypatch.setattr(update, "_run", noting)
+    return names
+
+
+def test_a_step_of_gpt_2_is_three_launches(launched, fused):
+    """Its 148 parameters, small here: 50 that decay and 98 that do not. The norm, clipping, AdamW."""
+    p = [tg.randn(3, 5).cuda().requires_grad_() for _ in range(50)]
+    p += [tg.randn(7).cuda().requires_grad_() for _ in range(98)]
+    optimizer = tg.optim.AdamW([{"params": p[:50], "weight_decay": 0.1}, {"params": p[50:], "weight_decay": 0.0}])
+    sum((x * x).sum() for x in p).backward()
+    tg.nn.utils.clip_grad_norm_(p, 1.0)
+    optimizer.step()
+    assert launched == ["square_sums", "clip", "adam"]
+
+
+def test_launches_of_more_arrays(launched):
+    arrays = [cp.ones(5, "f") for _ in range(181)]
+    options = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1, "decoupled": True}
+    update.adam(*[arrays[:180]] * 4, [1] * 180, **options)
+    assert launched == ["adam"]
+    update.adam(*[arrays] * 4, [1] * 181, **options)
+    update.adam(*[arrays[:5]] * 4, [1, 2, 3, 4, 5], **options)  # a launch has four sets of numbers
+    assert launched == ["adam"] * 5
+    update.scale(arrays[:100] * 5, 2.0)
+    assert launched[5:] == ["scale"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_arrays_too_far_apart_for_offsets(dtype, monkeypatch):
+    """Addresses of 64 bits do the same: all the tests of updates with no offset that is small enough."""
+    with monkeypatch.context() as patched:
+        patched.setattr(update, "_REACH", 0)
+        constants, wide = update.constants, []
+        patched.setattr(update, "constants", lambda lists, far=False: wide.append(far) or constants(lists, far))
+        test_adam(dtype, True)
+        test_norm_and_scale(dtype)
+        test_clip(dtype, 1.0)
+    assert wide and all(wide)
+
+
+def test_offsets_are_in_steps_that_all_addresses_have_in_common():
+    whole = cp.zeros(1 << 10, "f")
+    aligned, odd = (next(update._launches([whole[i : i + 8], whole[:8]])) for i in (512, 3))
+    assert not aligned.wide and (int(aligned.table["shift"]), int(aligned.table["at"].max())) == (11, 1)
+    assert not odd.wide and (int(odd.table["shift"]), int(odd.table["at"].max())) == (2, 3)
+    assert int(next(update._launches([whole])).table["lowest"]) == whole.data.ptr
+
+
+def test_arguments_stay_below_4_kib():
+    for lists in (1, 4):
+        for wide in (False, True):
+            listed = update._LISTED[lists][wide]
+            table = listed * (lists * (8 if wide else 4) + 4) + (0 if wide else 16)
+            kinds = update._table([], [(0.0,) * 8], np.dtype("d"), wide).nbytes if lists == 4 else 0
+            assert table + kinds + 32 <= 4096, (lists, wide)  # 32: what `clip` takes besides
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

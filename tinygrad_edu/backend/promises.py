@@ -12,7 +12,8 @@ from typing import Any
 from . import gpu
 
 _sentences: list[str] = [""]  # what each number noted on a GPU means
-_notes: dict[int, Any] = {}  # for each GPU with checks that were not read yet, the array with its note
+_notes: dict[int, Any] = {}  # for each GPU, the array with its note: it stays, as graphs write to it too
+_expected: set[int] = set()  # GPUs with checks that were not read yet
 
 
 def in_range(indices: Any, low: int, high: int, ignored: int | None, sentence: str) -> None:
@@ -20,10 +21,22 @@ def in_range(indices: Any, low: int, high: int, ignored: int | None, sentence: s
     if sentence not in _sentences:
         _sentences.append(sentence)
     cp, device = gpu.cupy(), indices.device.id
-    if device not in _notes:
-        _notes[device] = cp.zeros(1, "int32")
+    gpu.use(device)
+    prepare(device)
+    expect(device)
     allowed = low if ignored is None else ignored
     _kernel(cp)(indices, low, high, allowed, ignored is not None, _sentences.index(sentence), _notes[device])
+
+
+def prepare(device: int) -> None:
+    """Have the note of this GPU, which is the current one."""
+    if device not in _notes:
+        _notes[device] = gpu.cupy().zeros(1, "int32")
+
+
+def expect(device: int) -> None:
+    """Checks of this GPU may have failed: to be read."""
+    _expected.add(device)
 
 
 @functools.cache
@@ -38,10 +51,15 @@ def _kernel(cp: Any) -> Any:
 
 def read() -> None:
     """IndexError: a check since the last reading has failed."""
-    if not _notes:
+    if not _expected:
         return
-    found = [int(note.get()[0]) for note in _notes.values()]
-    _notes.clear()
+    found = []
+    while _expected:
+        note = _notes[_expected.pop()]
+        found.append(int(note.get()[0]))
+        if found[-1]:
+            with note.device:
+                note.fill(0)
     for number in found:
         if number:
             raise IndexError(f"{_sentences[number]} (found by the GPU, and reported when a value was next read)")

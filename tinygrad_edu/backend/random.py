@@ -15,9 +15,10 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
-from . import philox
+from . import capture, philox
 
 Shape = Sequence[int]
 _CHUNK = 1 << 13  # normal numbers made at a time: what is computed on the way stays in the processor's cache
@@ -47,6 +48,10 @@ class Stream:
 
     def pass_over(self, n: int) -> tuple[int, int]:
         """Pass over n words, in whole blocks, so that the position is just the counter; the position before them."""
+        capture.refuse(
+            "it draws random numbers, as dropout does, and a replay would draw the same again; switch dropout off, or draw "
+            "them before the call and pass them"
+        )
         with _passing:  # no two threads get the same numbers
             before = self.state()
             self.counter = (self.counter + -(-n // philox.BLOCK)) % 2**256
@@ -61,13 +66,16 @@ class Stream:
         return _halves(self.words(-(-n // 2), xp))[:n]
 
     def uniform(self, shape: Shape, dtype: Any, xp: Any = np) -> Any:
-        """Uniform on [0, 1): 53 random bits for float64, 24 for float32, 11 for float16. One draw per element."""
+        """Uniform on [0, 1): 53 random bits for float64, 24 for float32, 11 for float16, 8 for bfloat16.
+
+        One draw per element.
+        """
         n, dtype = math.prod(shape), np.dtype(dtype)
         if dtype == np.float64:
             u = (self.words(n, xp) >> np.uint64(11)) * 2.0**-53
         else:
             halves = self.halves(n, xp)
-            digits = np.finfo(dtype).nmant + 1
+            digits = ml_dtypes.finfo(dtype).nmant + 1
             u = (halves >> np.uint32(32 - digits)).astype(dtype) * dtype.type(2.0**-digits)
         return u.reshape(shape)
 

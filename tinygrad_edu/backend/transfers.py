@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from . import gpu, promises
+import numpy as np
+
+from . import capture, gpu, promises
 from .device import CPU, Device, array_module, of_array
 
 
@@ -42,6 +44,9 @@ def to_host(array: Any) -> Any:
     """The array in the CPU's memory; itself if it is there."""
     if type(array) not in gpu.array_types:
         return array
+    capture.refuse(
+        "it reads a value from the GPU, as item(), float(), if and print do; return the Tensor and read it after that"
+    )
     copied = array.get()
     promises.read()
     total.to_host += 1
@@ -57,6 +62,17 @@ def to_device(array: Any, device: Device) -> Any:
         return to_host(array)
     xp = array_module(device)
     if type(array) not in gpu.array_types:
+        capture.refuse(capture.COPIES)
         total.to_device += 1
         total.bytes += array.nbytes
     return xp.array(array)
+
+
+def copy_into(target: Any, array: Any) -> None:
+    """Write an array of any device over one of a GPU."""
+    if type(array) in gpu.array_types:
+        target[...] = array
+        return
+    total.to_device += 1
+    total.bytes += array.nbytes
+    target.set(np.ascontiguousarray(array))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import absent as _absent
 from .. import random
+from ..autograd import unfinished as _unfinished
 from ..autograd.exhausted import OutOfMemoryError as OutOfMemoryError
+from ..backend import capture as _capture
 from ..backend import gpu, peaks, promises
 from ..backend.device import Device as _Device
 from ..backend.device import as_device as _as_device
 from . import amp as amp
+from .graphs import graph as graph
 
 
 def is_available() -> bool:
@@ -30,8 +34,8 @@ def is_initialized() -> bool:
 
 
 def is_bf16_supported(including_emulation: bool = True) -> bool:
-    """Whether there is a tensor dtype bfloat16: no."""
-    return False
+    """Whether there is a GPU, which computes in bfloat16; without emulation, whether its own instructions do."""
+    return is_available() and (including_emulation or gpu.has_bfloat16())
 
 
 def current_device() -> int:
@@ -40,8 +44,17 @@ def current_device() -> int:
 
 
 def set_device(device: Any) -> None:
-    """Let "cuda" mean this GPU (an index, "cuda:1" or a device) in this thread. RuntimeError: there is no such GPU."""
-    gpu.set_current(_index(device))
+    """Let "cuda" mean this GPU in this thread: an index, "cuda:1" or a device; an index below 0 changes nothing.
+
+    RuntimeError: there is no such GPU.
+    """
+    if not _is_none(device):
+        gpu.set_current(_index(device))
+
+
+def _is_none(device: Any) -> bool:
+    """Whether this is the index of no GPU."""
+    return isinstance(device, int) and device < 0
 
 
 def _index(device: Any) -> int:
@@ -56,7 +69,7 @@ class device:
     """Within it "cuda" means this GPU: `with cuda.device(1): ...`. An index below 0 or None changes nothing."""
 
     def __init__(self, device: Any) -> None:
-        self._wanted = None if device is None or (isinstance(device, int) and device < 0) else _index(device)
+        self._wanted = None if device is None or _is_none(device) else _index(device)
 
     def __enter__(self) -> None:
         self._outside = gpu.checked_index(None)
@@ -69,6 +82,7 @@ class device:
 
 def synchronize(device: Any = None) -> None:
     """Wait until the GPU has done all that it was given. RuntimeError: there is none."""
+    _unfinished.finish()
     with gpu.cupy().cuda.Device(_index(device)) as chosen:
         chosen.synchronize()
     promises.read()
@@ -76,19 +90,39 @@ def synchronize(device: Any = None) -> None:
 
 def get_device_name(device: Any = None) -> str:
     """The name of a GPU. RuntimeError: there is none."""
-    name = get_device_properties(device)["name"]
-    return name.decode() if isinstance(name, bytes) else str(name)
+    return get_device_properties(device).name
 
 
-def get_device_properties(device: Any = None) -> Any:
-    """What a GPU can do, as a dict of CUDA's names. RuntimeError: there is none."""
-    return gpu.cupy().cuda.runtime.getDeviceProperties(_index(device))
+class _DeviceProperties(NamedTuple):
+    """What a GPU is; sizes in bytes."""
+
+    name: str
+    major: int
+    minor: int
+    total_memory: int
+    multi_processor_count: int
+    warp_size: int
+    max_threads_per_multi_processor: int
+    shared_memory_per_block: int
+    L2_cache_size: int
+
+
+# What CUDA calls these properties, in their order.
+_PROPERTIES = """name major minor totalGlobalMem multiProcessorCount warpSize maxThreadsPerMultiProcessor
+sharedMemPerBlock l2CacheSize""".split()
+
+
+def get_device_properties(device: Any = None) -> _DeviceProperties:
+    """What a GPU is: `.name`, `.total_memory`, `.multi_processor_count` and so on. RuntimeError: there is none."""
+    found = gpu.cupy().cuda.runtime.getDeviceProperties(_index(device))
+    name, *numbers = [found[name] for name in _PROPERTIES]
+    return _DeviceProperties(name.decode(errors="replace"), *numbers)
 
 
 def get_device_capability(device: Any = None) -> tuple[int, int]:
     """The compute capability of a GPU. RuntimeError: there is none."""
     found = get_device_properties(device)
-    return found["major"], found["minor"]
+    return found.major, found.minor
 
 
 # ---- random numbers --------------------------------------------------------------------------------------------------
@@ -110,37 +144,41 @@ def manual_seed_all(seed: int) -> None:
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
 
-def _pool(device: Any) -> tuple[int, Any]:
-    return _index(device), gpu.cupy().get_default_memory_pool()
-
-
 def memory_allocated(device: Any = None) -> int:
     """Bytes in use on the GPU by arrays; 0 without a GPU."""
     if not is_available():
         return 0
-    index, pool = _pool(device)
-    with gpu.cupy().cuda.Device(index):
-        return int(pool.used_bytes())
+    with gpu.cupy().cuda.Device(_index(device)):
+        return int(gpu.cupy().get_default_memory_pool().used_bytes())
 
 
 def memory_reserved(device: Any = None) -> int:
     """Bytes held on the GPU: in use, or kept for what comes next; 0 without a GPU."""
     if not is_available():
         return 0
-    index, pool = _pool(device)
-    with gpu.cupy().cuda.Device(index):
-        return int(pool.total_bytes())
+    with gpu.cupy().cuda.Device(_index(device)):
+        return int(gpu.cupy().get_default_memory_pool().total_bytes())
+
+
+def mem_get_info(device: Any = None) -> tuple[int, int]:
+    """Bytes of the GPU's memory that no program uses, and all of them. RuntimeError: there is no GPU."""
+    with gpu.cupy().cuda.Device(_index(device)) as chosen:
+        free, total = chosen.mem_info
+    return int(free), int(total)
 
 
 def max_memory_allocated(device: Any = None) -> int:
-    """The most bytes that were in use on the GPU since `reset_peak_memory_stats`; 0 without one."""
+    """The most bytes that were in use on the GPU at once; 0 without one.
+
+    Counted from the first call of this, of `max_memory_reserved` or of `reset_peak_memory_stats` on, in its thread.
+    """
     if not is_available():
         return 0
     return max(peaks.watched().used.get(_index(device), 0), memory_allocated(device))
 
 
 def max_memory_reserved(device: Any = None) -> int:
-    """The most bytes that were held on the GPU since `reset_peak_memory_stats`; 0 without one."""
+    """The most bytes that were held on the GPU at once, counted as for `max_memory_allocated`; 0 without one."""
     if not is_available():
         return 0
     return max(peaks.watched().held.get(_index(device), 0), memory_reserved(device))
@@ -153,31 +191,61 @@ def reset_peak_memory_stats(device: Any = None) -> None:
 
 
 def empty_cache() -> None:
-    """Give memory that is held but not in use back to the GPU. Nothing without one."""
-    if is_available():
-        gpu.cupy().get_default_memory_pool().free_all_blocks()
+    """Give memory that is held but not in use back to the GPUs. Nothing without one."""
+    for index in range(device_count()):
+        with gpu.cupy().cuda.Device(index):
+            gpu.cupy().get_default_memory_pool().free_all_blocks()
 
 
 # ---- streams and events ----------------------------------------------------------------------------------------------
 
 
 class Stream:
-    """A queue of work for the GPU. In a `with` statement, what is computed inside goes into it."""
+    """A queue of work for a GPU. In a `with` statement "cuda" means this GPU, and its work goes into this queue.
+
+    priority changes nothing here. RuntimeError: there is no such GPU.
+    """
 
     def __init__(self, device: Any = None, priority: int = 0) -> None:
-        self.device = _as_device(_Device("cuda", _index(device)))
+        self.device = _Device("cuda", _index(device))
         with gpu.cupy().cuda.Device(self.device.index):
             self.cuda_stream = gpu.cupy().cuda.Stream(non_blocking=True)
+        self._outside: list[int] = []  # what "cuda" means outside, of nested uses
+
+    @staticmethod
+    def _of(cuda_stream: Any, index: int) -> Stream:
+        """CuPy's stream as one of ours."""
+        new = object.__new__(Stream)
+        new.device, new.cuda_stream, new._outside = _Device("cuda", index), cuda_stream, []
+        return new
 
     def __enter__(self) -> Stream:
+        _capture.refuse("it uses a stream of its own, of which the graph knows nothing; leave the work in one stream")
+        _unfinished.finish()  # where it was begun
+        self._outside.append(current_device())
+        set_device(self.device)
+        gpu.use(self.device.index)
         self.cuda_stream.__enter__()
         return self
 
     def __exit__(self, *exc: Any) -> None:
+        gpu.use(self.device.index)
         self.cuda_stream.__exit__(*exc)
+        gpu.set_current(self._outside.pop())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stream) and (self.device, self._at) == (other.device, other._at)
+
+    def __hash__(self) -> int:
+        return hash((self.device, self._at))
+
+    @property
+    def _at(self) -> int:
+        return self.cuda_stream.ptr
 
     def synchronize(self) -> None:
         """Wait until all work of this queue is done."""
+        _unfinished.finish()
         self.cuda_stream.synchronize()
 
     def query(self) -> bool:
@@ -192,33 +260,86 @@ class Stream:
 
     def wait_event(self, event: Event) -> None:
         """Begin what comes next only when the event has happened."""
-        self.cuda_stream.wait_event(event.cuda_event)
+        event.wait(self)
 
     def wait_stream(self, stream: Stream) -> None:
         """Begin what comes next only when the other queue's work so far is done."""
         self.wait_event(stream.record_event())
 
 
+def current_stream(device: Any = None) -> Stream:
+    """The queue that the work of a GPU goes into now. RuntimeError: there is none."""
+    index = _index(device)
+    return Stream._of(gpu.cupy().cuda.get_current_stream(index), index)
+
+
+def default_stream(device: Any = None) -> Stream:
+    """The queue that the work of a GPU goes into where no other is chosen. RuntimeError: there is none."""
+    return Stream._of(gpu.cupy().cuda.Stream.null, _index(device))
+
+
+def stream(stream: Stream | None) -> Any:
+    """For a `with` statement: `with cuda.stream(s): ...` is `with s: ...`; None changes nothing."""
+    return contextlib.nullcontext() if stream is None else stream
+
+
 class Event:
-    """A mark in a queue of work: it happens when the work before it is done."""
+    """A mark in a queue of work: it happens when the work before it is done.
+
+    It belongs to the GPU of the queue that it is first put into.
+    """
 
     def __init__(self, enable_timing: bool = False, blocking: bool = False) -> None:
-        self.cuda_event = gpu.cupy().cuda.Event(block=blocking, disable_timing=not enable_timing)
+        gpu.cupy()
+        self.device: _Device | None = None  # None: not recorded yet
+        self.cuda_event: Any = None
+        self._options = {"block": blocking, "disable_timing": not enable_timing}
 
     def record(self, stream: Stream | None = None) -> None:
-        """Put the mark into a queue, by default the current one."""
-        self.cuda_event.record(None if stream is None else stream.cuda_stream)
+        """Put the mark into a queue, by default the current one. RuntimeError: it is that of another GPU."""
+        _unfinished.finish()  # what was asked for before the mark
+        stream = current_stream() if stream is None else stream
+        if self.device is None:
+            self.device = stream.device
+            with gpu.cupy().cuda.Device(self.device.index):
+                self.cuda_event = gpu.cupy().cuda.Event(**self._options)
+        if self.device != stream.device:
+            raise RuntimeError(
+                f"Event.record: the event is of {self.device}, but the stream of {stream.device}; make another event"
+            )
+        self.cuda_event.record(stream.cuda_stream)
+
+    def wait(self, stream: Stream | None = None) -> None:
+        """Let a queue, by default the current one, begin what comes next only when this has happened."""
+        if self.cuda_event is not None:
+            (current_stream() if stream is None else stream).cuda_stream.wait_event(self.cuda_event)
 
     def synchronize(self) -> None:
-        """Wait until it has happened."""
-        self.cuda_event.synchronize()
+        """Wait until it has happened; an event that was never recorded has."""
+        if self.cuda_event is not None:
+            self.cuda_event.synchronize()
 
     def query(self) -> bool:
-        """Whether it has happened."""
-        return bool(self.cuda_event.done)
+        """Whether it has happened; an event that was never recorded has."""
+        return self.cuda_event is None or bool(self.cuda_event.done)
 
     def elapsed_time(self, end_event: Event) -> float:
-        """Milliseconds from this event to another; both need enable_timing=True."""
+        """Milliseconds from this event to another.
+
+        ValueError: one of them was made without enable_timing=True, was never recorded, or is another GPU's.
+        RuntimeError: one has not happened yet.
+        """
+        both = self, end_event
+        if any(event._options["disable_timing"] for event in both):
+            raise ValueError("Both events must be created with argument 'enable_timing=True'.")
+        if any(event.cuda_event is None for event in both):
+            raise ValueError("Both events must be recorded before calculating elapsed time; call record() first.")
+        if self.device != end_event.device:
+            raise ValueError(f"elapsed_time: the events are of {self.device} and {end_event.device}; use one GPU's")
+        if not all(event.query() for event in both):
+            raise RuntimeError(
+                "Both events must be completed before calculating elapsed time; call synchronize() on the later one."
+            )
         return float(gpu.cupy().cuda.get_elapsed_time(self.cuda_event, end_event.cuda_event))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import dispatch
 from ..backend import gpu, random
-from ..backend.device import of_array
+from ..backend.device import array_module, of_array
 from ..ops.op import Op
 from . import half
 
@@ -88,9 +88,12 @@ def load(name: str, device: str, module: str, twin: str) -> Any:
 
 def fused_update(*lists: Sequence[Any]) -> Any:
     """The module whose functions change many arrays at once, if it takes these lists of arrays; else None."""
-    if not dispatch.twins_in_use() or sum([a.size for a in lists[0]]) < SMALLEST:
+    device = of_array(lists[0][0])
+    small = device.type == "cpu" and sum([a.size for a in lists[0]]) < SMALLEST
+    if not dispatch.twins_in_use() or small:
         return None
-    module = _module(of_array(lists[0][0]).type, "update")
+    array_module(device)  # which computes there from now on
+    module = _module(device.type, "update")
     return module if module is not None and module.accept(*lists) else None
 
 

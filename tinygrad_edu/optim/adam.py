@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..backend import capture
 from ..backend.device import array_module, of_array
 from ..kernels import fused_update
-from ..tensor import Tensor
-from .optimizer import Group, Optimizer, blocks, check_not_negative, count_step, joined, write_parts, zeros_state
+from .optimizer import (
+    Group,
+    Members,
+    Optimizer,
+    blocks,
+    check_not_negative,
+    count_step,
+    joined,
+    write_parts,
+    zeros_state,
+)
 
 
 def adam_update(p: Any, g: Any, m: Any, v: Any, v_max: Any, *, step: int, lr: float, betas: tuple[float, float],
@@ -47,6 +57,10 @@ def adam_update(p: Any, g: Any, m: Any, v: Any, v_max: Any, *, step: int, lr: fl
     p += b
 
 
+def _next_steps(states: Sequence[dict[str, Any]]) -> list[int]:
+    return [int(state["step"]._array) + 1 for state in states]
+
+
 class Adam(Optimizer):
     """Adam: steps of size lr along the mean gradient, divided by the root mean square of the gradient.
 
@@ -59,6 +73,7 @@ class Adam(Optimizer):
     """
 
     _decoupled = False
+    _can_be_captured = True
     _shaped_as_parameter = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
     def __init__(self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
@@ -73,21 +88,84 @@ class Adam(Optimizer):
             if not 0 <= group["betas"][i] < 1:
                 raise ValueError(f"Invalid beta parameter at index {i}: {group['betas'][i]}")
 
-    def _update_group(self, members: list[tuple[Tensor, Any]], group: Group) -> None:
+    def _update_groups(self, groups: Sequence[tuple[Members, Group]]) -> None:
+        """On a GPU the groups together where a kernel takes them, else one after another."""
+        members = [member for some, _ in groups for member in some]
         if not members:
             return
-        names = self._shaped_as_parameter[: 3 if group["amsgrad"] else 2]
+        if members[0][0].is_cuda and not any(group["amsgrad"] for _, group in groups):
+            names = self._shaped_as_parameter[:2]
+            states = self._states(members, names)
+            arrays = self._arrays(members, states, names)
+            fused = fused_update(*arrays)
+            if fused is not None:
+                of = [i for i, (some, _) in enumerate(groups) for _ in some]
+                self._update_fused(fused, members, states, arrays, of)
+                return
+        capture.refuse("the readable Adam computes on the CPU what its launches are given; use float32 without amsgrad")
+        super()._update_groups(groups)
+
+    def _update_fused(
+        self, fused: Any, members: Members, states: list[dict[str, Any]], arrays: list[list[Any]], of: list[int]
+    ) -> None:
+        """All of these by a module of kernels, each with the options of the group of which `of` is the number."""
+        groups, recorder = self.param_groups, capture.current()
+        if recorder is None:
+            steps = [count_step(state) for state in states]
+            fused.adam_of_groups(*arrays, steps, of, [self._options(group) for group in groups])
+            return
+        # Steps are counted by the replays, each of which writes down the numbers of its own.
+        noted = fused.adam_of_groups(*arrays, _next_steps(states), of, [self._options(group) for group in groups])
+        for p, _ in members:
+            recorder.using(p.grad._array)  # type: ignore[union-attr]
+        moments = list(zip(states, *arrays[2:], strict=True))
+        modes = [(group, group["maximize"]) for group in groups]
+
+        def holds() -> bool:
+            return (
+                self.param_groups is groups and len(groups) == len(modes)
+                and all(self.state.get(p) is state for (p, _), state in zip(members, states, strict=True))
+                and all(state["exp_avg"]._array is m and state["exp_avg_sq"]._array is v for state, m, v in moments)
+                and all(group["maximize"] == mode and not group["amsgrad"] for group, mode in modes)
+                and noted.serves(_next_steps(states))
+            )  # fmt: skip
+
+        def prepare() -> None:
+            steps = [count_step(state) for state in states]
+            noted.write(steps, [self._options(group) for group in groups])
+
+        recorder.checks.append(holds)
+        recorder.preparations.append(prepare)
+
+    def _states(self, members: Members, names: Sequence[str]) -> list[dict[str, Any]]:
+        """The state of each parameter, zeros at first."""
         states = [self.state[p] for p, _ in members]
         for (p, _), state in zip(members, states, strict=True):
             if not state:
+                capture.refuse("a parameter has its first gradient, and its moments would be zero again at each replay")
                 state.update(zeros_state(p._array, *names))
-        steps = [count_step(state) for state in states]
+        return states
+
+    @staticmethod
+    def _arrays(members: Members, states: list[dict[str, Any]], names: Sequence[str]) -> list[list[Any]]:
+        """The parameters, their gradients, and what the states have under each name."""
         arrays = [[p._array for p, _ in members], [g for _, g in members]]
-        arrays += [[state[name]._array for state in states] for name in names]
-        options = {
+        return arrays + [[state[name]._array for state in states] for name in names]
+
+    def _options(self, group: Group) -> dict[str, Any]:
+        """What `adam_update` takes besides arrays and the step."""
+        return {
             "lr": float(group["lr"]), "betas": group["betas"], "eps": group["eps"],
             "weight_decay": group["weight_decay"], "decoupled": self._decoupled,
         }  # fmt: skip
+
+    def _update_group(self, members: Members, group: Group) -> None:
+        if not members:
+            return
+        names = self._shaped_as_parameter[: 3 if group["amsgrad"] else 2]
+        states = self._states(members, names)
+        steps = [count_step(state) for state in states]
+        arrays, options = self._arrays(members, states, names), self._options(group)
         fused = None if group["amsgrad"] else fused_update(*arrays)
         if fused is not None:
             fused.adam(*arrays, steps, **options)

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any
 
 from .. import absent as _absent
+from ..backend import capture
 from .optimizer import Optimizer
+
+
+def _not_in_a_graph() -> None:
+    capture.refuse("it moves a schedule of the learning rate, which a replay would not; call scheduler.step() after it")
 
 
 class LRScheduler:
@@ -52,6 +57,7 @@ class LRScheduler:
 
     def step(self, epoch: Any = None) -> None:
         """Set the learning rates of the next epoch; an explicit `epoch` is deprecated, as in PyTorch."""
+        _not_in_a_graph()
         if self._step_count == 1:
             self._check_order()
         self._step_count += 1
@@ -314,6 +320,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     def step(self, epoch: Any = None) -> None:
         """Set the learning rates of the next epoch, or of this (fractional) one."""
+        _not_in_a_graph()
         self._update_lr(0 if epoch is None and self.last_epoch < 0 else epoch)
 
     def _update_lr(self, epoch: Any = None) -> None:
@@ -485,6 +492,7 @@ class SequentialLR(_OfSeveral):
 
     def step(self, epoch: Any = None) -> None:
         """Let the schedule that is active at the next epoch set the learning rates."""
+        _not_in_a_graph()
         self.last_epoch += 1
         i = bisect_right(self._milestones, self.last_epoch)
         if i > 0 and self._milestones[i - 1] == self.last_epoch:
@@ -549,6 +557,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics: Any, epoch: Any = None) -> None:  # type: ignore[override]
         """Take note of the metric of an epoch, and reduce the learning rates if it is time to."""
+        _not_in_a_graph()
         value = float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self._is_better(value):

@@ -13,11 +13,12 @@ import numpy as np
 
 from ..autograd.modes import enable_grad, no_grad
 from ..autograd.unfinished import finish, waiting
-from ..backend import transfers
-from ..backend.device import module_of, quiet
+from ..backend import capture, gpu, transfers
+from ..backend.device import array_module, module_of, quiet
 from ..tensor import Tensor, made
 
 Group = dict[str, Any]
+Members = list[tuple[Tensor, Any]]
 # Elements per block of an update: the six arrays that Adam touches then stay in the second-level cache (64 KiB each).
 BLOCK = 16384
 
@@ -37,6 +38,7 @@ class Optimizer:
 
     # The names of the state's tensors that have the shape of their parameter.
     _shaped_as_parameter: tuple[str, ...] = ()
+    _can_be_captured = False  # whether a replay of a graph does what a step does
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
@@ -114,24 +116,34 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if capture.under_way and (recorder := capture.recorder()) is not None:
+            if not self._can_be_captured:
+                recorder.refuse(f"{type(self).__name__} computes on the CPU what launches are given; use AdamW or Adam")
+            recorder.stepping(self)
         ready = [
-            [(p, self._gradient(p, i, group)) for i, p in enumerate(group["params"]) if p.grad is not None]
+            ([(p, self._gradient(p, i, group)) for i, p in enumerate(group["params"]) if p.grad is not None], group)
             for group in self.param_groups
         ]
         if waiting:
             finish()
         with quiet:
-            for group, members in zip(self.param_groups, ready, strict=True):
-                if group.get("maximize"):
-                    members = [(p, -g) for p, g in members]
-                self._update_group(members, group)
-                for p, _ in members:
-                    p._changed()
+            for together in _by_device(ready):
+                self._update_groups(
+                    [([(p, -g) for p, g in members] if group.get("maximize") else members, group)
+                     for members, group in together]
+                )  # fmt: skip
+            for p, _ in chain.from_iterable(members for members, _ in ready):
+                p._changed()
         self._stepped = True
         return loss
 
-    def _update_group(self, members: list[tuple[Tensor, Any]], group: Group) -> None:
-        """Change the parameters of a group, each given with the array of its gradient."""
+    def _update_groups(self, groups: Sequence[tuple[Members, Group]]) -> None:
+        """Change the parameters on one device of all groups, each given with the array of its gradient."""
+        for members, group in groups:
+            self._update_group(members, group)
+
+    def _update_group(self, members: Members, group: Group) -> None:
+        """The same for one group."""
         for p, g in members:
             self._update(p._array, g, self.state[p], group)
 
@@ -213,6 +225,16 @@ class Optimizer:
             lines.append(f"Parameter Group {i}")
             lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
         return "\n".join(lines) + "\n)"
+
+
+def _by_device(groups: list[tuple[Members, Group]]) -> Iterator[list[tuple[Members, Group]]]:
+    """The parameters of one device after those of another, while arrays are computed on it."""
+    if not gpu.several:
+        yield groups
+        return
+    for device in dict.fromkeys(p.device for members, _ in groups for p, _ in members):
+        array_module(device)
+        yield [([(p, g) for p, g in members if p.device == device], group) for members, group in groups]
 
 
 def zeros_state(p: Any, *names: str) -> dict[str, Any]:

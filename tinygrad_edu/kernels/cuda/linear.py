@@ -10,6 +10,7 @@ from typing import Any
 
 import cupy as cp
 
+from ...backend import capture
 from ...ops import linalg as ops
 from ...ops.linalg import rows
 from .sums import biased
@@ -38,6 +39,8 @@ class Linear(Twin):
         g = rows(gy)
 
         def of_bias() -> Any:
-            return _ones(len(g), g.dtype, g.device.id, cp.cuda.get_current_stream().ptr) @ g
+            # What is made in a graph is the graph's.
+            made = _ones if capture.current() is None else _ones.__wrapped__
+            return made(len(g), g.dtype, g.device.id, cp.cuda.get_current_stream().ptr) @ g
 
         return *ops.Linear.backward(xp, saved, gy)[:2], of_bias

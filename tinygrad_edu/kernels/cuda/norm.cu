@@ -4,7 +4,7 @@
 extern "C" __global__ void square_sums(Arrays arrays, int first, double* sums)
 {
     Part part = part_of_block(arrays);
-    const T* x = (const T*)arrays.at[0][part.array];
+    const T* x = start_of(arrays, 0, part.array);
     A sum = 0;
     for (unsigned i = part.start + threadIdx.x; i < part.end; i += blockDim.x)
         sum += A(x[i]) * A(x[i]);
@@ -16,7 +16,7 @@ extern "C" __global__ void square_sums(Arrays arrays, int first, double* sums)
 extern "C" __global__ void scale(Arrays arrays, A factor)
 {
     Part part = part_of_block(arrays);
-    T* x = (T*)arrays.at[0][part.array];
+    T* x = start_of(arrays, 0, part.array);
     for (unsigned i = part.start + threadIdx.x; i < part.end; i += blockDim.x)
         x[i] = T(A(x[i]) * factor);
 }
@@ -35,7 +35,7 @@ extern "C" __global__ void clip(Arrays arrays, const double* sums, int n, double
     if (factor >= 1)  // not for NaN, which then shows in every gradient
         return;
     Part part = part_of_block(arrays);
-    T* x = (T*)arrays.at[0][part.array];
+    T* x = start_of(arrays, 0, part.array);
     for (unsigned i = part.start + threadIdx.x; i < part.end; i += blockDim.x)
         x[i] = T(A(x[i]) * A(factor));
 }

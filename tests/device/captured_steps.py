@@ -1,0 +1,710 @@
+"""Steps captured into graphs; run by test_graph.py, on an NVIDIA GPU or on the emulated one with graphs before it.
+
+Work in a capture is not done, memory of its own is NaN until a replay has written it, and each replay does what was
+captured, with the arguments of then: what is baked in shows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cupy as cp
+import numpy as np
+import pytest
+
+import tinygrad_edu as tg
+from gpt.config import GPTConfig
+from gpt.model import GPT
+from tinygrad_edu import nn, optim
+from tinygrad_edu.backend import transfers
+from tinygrad_edu.cuda import graphs
+from tinygrad_edu.kernels.cuda import blas
+
+SIZE = GPTConfig(block_size=16, vocab_size=65, n_layer=2, n_head=2, n_embd=32)
+
+
+@contextlib.contextmanager
+def captured(times: int) -> Iterator[None]:
+    """Within it steps are captured so often, and none is given up."""
+    made = graphs._Captured.__init__
+    count = 0
+
+    def counting(*args: Any) -> None:
+        nonlocal count
+        count += 1
+        made(*args)
+
+    graphs._Captured.__init__ = counting  # type: ignore[method-assign]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            yield
+    finally:
+        graphs._Captured.__init__ = made  # type: ignore[method-assign]
+    assert count == times
+
+
+class Training:
+    """A small model, its optimizer, and a step."""
+
+    def __init__(self, make: Callable[..., Any] = optim.AdamW, **options: Any) -> None:
+        tg.manual_seed(2)
+        self.model = nn.Sequential(nn.Linear(5, 7), nn.GELU(), nn.LayerNorm(7), nn.Linear(7, 3)).to("cuda")
+        first, *others = self.model.parameters()
+        groups = [{"params": [first], "weight_decay": 0.1}, {"params": others, "lr": 0.02}]
+        self.optimizer = make(groups, **{"lr": 0.01, **options})
+        self.seen = tg.zeros(1)
+
+    def step(self, x: tg.Tensor) -> tg.Tensor:
+        self.optimizer.zero_grad()
+        loss = (self.model(x.to("cuda")) ** 2).mean()
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    def numbers(self) -> list[np.ndarray]:
+        """All that training changes."""
+        states = [value for state in self.optimizer.state.values() for value in state.values()]
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        return [np.array(t.detach().cpu().numpy()) for t in (*self.model.parameters(), *gradients, *states)]
+
+
+def batch(i: int, rows: int = 4) -> tg.Tensor:
+    return tg.from_numpy(np.random.default_rng(i).standard_normal((rows, 5)).astype("f"))
+
+
+def same(a: list[np.ndarray], b: list[np.ndarray]) -> None:
+    assert len(a) == len(b)
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-7)
+
+
+def compare(each: Callable[[Training, Any, int], float], times: int, steps: int = 9, **options: Any) -> None:
+    """A loop of this body comes to the same with a graph, which is captured so often, as without one."""
+    plain, graphed = Training(**options), Training(**options)
+    expected = [each(plain, plain.step, i) for i in range(steps)]
+    step = tg.cuda.graph(graphed.step)
+    with captured(times):
+        found = [each(graphed, step, i) for i in range(steps)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    same(graphed.numbers(), plain.numbers())
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+
+def test_a_gpt_is_trained_as_without_a_graph():
+    def trained(wrap: Callable[[Any], Any]) -> tuple[list[tuple[float, float]], list[np.ndarray]]:
+        model = GPT(SIZE, tg.Generator().manual_seed(1)).to("cuda")
+        optimizer = model.configure_optimizers(0.1, 1e-2, (0.9, 0.95))
+        schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, 8)
+
+        def step(x: tg.Tensor, y: tg.Tensor) -> tuple[tg.Tensor, tg.Tensor]:
+            optimizer.zero_grad()
+            loss = model(x.to("cuda"), y.to("cuda"))[1]
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            optimizer.step()
+            return loss, norm
+
+        step, found = wrap(step), []
+        for i in range(8):
+            tokens = tg.from_numpy(np.random.default_rng(i).integers(0, 65, (4, 17)))
+            loss, norm = step(tokens[:, :-1], tokens[:, 1:])
+            schedule.step()
+            found.append((loss.item(), norm.item()))
+        return found, [p.detach().cpu().numpy() for p in model.parameters()]
+
+    expected, plain = trained(lambda step: step)
+    with captured(1):
+        found, graphed = trained(tg.cuda.graph)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for a, b in zip(graphed, plain, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_what_the_optimizer_computes_on_the_cpu_is_that_of_each_step(name: str):
+    """Steps, rates, betas and decay of each group, changed between calls."""
+
+    def each(training: Training, step: Any, i: int) -> float:
+        first, second = training.optimizer.param_groups
+        first["lr"], second["betas"], second["weight_decay"] = 0.03 / (i + 1), (0.5 + 0.05 * i, 0.99), 0.1 * i
+        return step(batch(i)).item()
+
+    compare(each, 1, make=getattr(optim, name), maximize=name == "Adam")
+
+
+def test_parameters_of_many_groups_and_of_different_steps():
+    def each(training: Training, step: Any, i: int) -> float:
+        loss = step(batch(i)).item()
+        if i == 0:
+            for p in list(training.model.parameters())[1:]:  # as if these came later
+                training.optimizer.state[p]["step"].zero_()
+        return loss
+
+    compare(each, 1)
+
+    def many(params: Any, **options: Any) -> Any:
+        every = [p for group in params for p in group["params"]]
+        return optim.AdamW([{"params": [p], "lr": 0.01 * (i + 1)} for i, p in enumerate(every)], **options)
+
+    compare(lambda training, step, i: step(batch(i)).item(), 1, make=many)  # more kinds than a launch takes
+
+
+def test_another_order_within_the_step():
+    """Gradients that are dropped at the end, and ones that add up, in the step and outside of it."""
+
+    class Dropping(Training):
+        def step(self, x: tg.Tensor) -> tg.Tensor:
+            loss = (self.model(x.to("cuda")) ** 2).mean()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), 0.1)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            return loss
+
+    class Adding(Training):
+        def step(self, x: tg.Tensor) -> tg.Tensor:
+            loss = (self.model(x.to("cuda")) ** 2).mean()
+            loss.backward()
+            return loss
+
+    for kind in (Dropping, Adding):
+        plain, graphed = kind(), kind()
+        step = tg.cuda.graph(graphed.step)
+        with captured(2 if kind is Adding else 1):  # the first of the gradients that add up has a graph of its own
+            for i in range(15):
+                assert step(batch(i)).item() == pytest.approx(plain.step(batch(i)).item(), rel=1e-5)
+                if kind is Adding and i % 3 == 2:
+                    for training in (plain, graphed):
+                        training.optimizer.step()
+                        training.optimizer.zero_grad()
+                same(graphed.numbers(), plain.numbers())
+
+
+def test_an_update_alone():
+    """backward() is outside: the graph reads gradients that must be where they were."""
+    plain, graphed = Training(), Training()
+
+    def updates(training: Training) -> Callable[[], None]:
+        def update() -> None:
+            nn.utils.clip_grad_norm_(training.model.parameters(), 0.1)
+            training.optimizer.step()
+            training.optimizer.zero_grad(set_to_none=False)
+
+        return update
+
+    both = [(plain, updates(plain)), (graphed, tg.cuda.graph(updates(graphed)))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for i in range(8):
+            for training, update in both:
+                (training.model(batch(i).to("cuda")) ** 2).mean().backward()
+                update()
+            same(graphed.numbers(), plain.numbers())
+
+
+def test_buffers_are_changed_in_place():
+    def trained(wrap: Callable[[Any], Any]) -> list[np.ndarray]:
+        tg.manual_seed(0)
+        norm = nn.BatchNorm1d(5).to("cuda")
+
+        def forward(x: tg.Tensor) -> tg.Tensor:
+            with tg.no_grad():
+                return norm(x)
+
+        forward = wrap(forward)
+        outputs = [forward(batch(i).to("cuda")).cpu().numpy() for i in range(6)]
+        return [*outputs, *(b.cpu().numpy() for b in norm.buffers())]
+
+    with captured(1):
+        found = trained(tg.cuda.graph)
+    same(found, trained(lambda step: step))
+
+
+# ---- what comes back, and what goes in -------------------------------------------------------------------------------
+
+
+def test_arguments_and_results_of_any_form():
+    @tg.cuda.graph
+    def step(x: Any, *, scale: float, both: bool = False) -> Any:
+        a, (b, c) = x["a"], x["rest"]
+        return {"sum": a.cuda() + b.cuda() * scale, "more": (c, None) if both else [c * 2]}
+
+    def called(i: int, **options: Any) -> None:
+        a, b, c = batch(i), batch(i + 1), tg.full((3,), float(i), device="cuda")
+        found = step({"a": a, "rest": (b, c)}, **options)
+        np.testing.assert_allclose(found["sum"].cpu().numpy(), (a + b * options["scale"]).numpy(), rtol=1e-6)
+        if options.get("both"):
+            assert type(found["more"]) is tuple and found["more"][1] is None and found["more"][0].tolist() == [i] * 3
+        else:
+            assert type(found["more"]) is list and found["more"][0].tolist() == [2 * i] * 3
+
+    with captured(3):
+        for i in range(6):
+            called(i, scale=2.0)
+        called(7, scale=3.0)
+        called(8, scale=3.0)
+        called(9, scale=3.0, both=True)
+        called(10, scale=2.0)
+
+
+def test_other_shapes_and_dtypes_have_graphs_of_their_own():
+    @tg.cuda.graph
+    def double(x: tg.Tensor) -> tg.Tensor:
+        return x * 2
+
+    with captured(3):
+        for i in range(4):
+            double(batch(i).cuda())
+        for i in range(3):
+            for x in (batch(i), batch(i, 6), batch(i).double()):
+                found = double(x.cuda())
+                assert found.dtype == x.dtype and tg.equal(found.cpu(), x * 2)
+
+
+def test_only_so_many_graphs(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(graphs, "MOST_GRAPHS", 2)
+    monkeypatch.setattr(graphs, "MOST_CAPTURES", 4)
+    step = tg.cuda.graph(lambda x: x * 2)
+    with captured(4):
+        for rows in (1, 1, 1, 1, 2, 3, 3, 2, 1):  # the oldest goes
+            assert tg.equal(step(batch(0, rows).cuda()).cpu(), batch(0, rows) * 2)
+    with pytest.warns(UserWarning, match="captured 4 times already"):
+        assert tg.equal(step(batch(0, 4).cuda()).cpu(), batch(0, 4) * 2)
+
+
+def test_the_next_call_overwrites_what_came_back():
+    step = tg.cuda.graph(lambda x: x * 2)
+    xs = [tg.full((3,), float(i), device="cuda") for i in range(6)]
+    for x in xs[:4]:
+        step(x)
+    found = step(xs[4])
+    kept = found.clone()
+    square = found.requires_grad_() * found
+    assert found.tolist() == [8.0] * 3
+    assert step(xs[5]).data_ptr() == found.data_ptr()
+    assert found.tolist() == [10.0] * 3 and kept.tolist() == [8.0] * 3
+    with pytest.raises(RuntimeError, match="changed in place"):  # and backward() notices
+        square.sum().backward()
+
+
+def test_a_view_of_an_argument_may_come_back():
+    step = tg.cuda.graph(lambda x: (x[1], x.t()))
+    for i in range(6):
+        row, turned = step(batch(i).cuda())
+        assert tg.equal(row.cpu(), batch(i)[1]) and tg.equal(turned.cpu(), batch(i).t())
+
+
+def test_the_batch_is_all_that_is_copied():
+    training = Training()
+    step = tg.cuda.graph(training.step)
+    for i in range(4):
+        step(batch(i))
+    with transfers.counted() as count:
+        step(batch(5))
+    assert (count.to_device, count.to_host) == (1, 0)
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_nobody_else_gets_memory_of_the_graph():
+    """Nor is it that of others: what was there between calls is neither read nor overwritten."""
+    training, plain = Training(), Training()
+    step = tg.cuda.graph(training.step)
+    others: list[tuple[tg.Tensor, float]] = []
+    for i in range(12):
+        assert step(batch(i)).item() == pytest.approx(plain.step(batch(i)).item(), rel=1e-5)
+        others += [(tg.full((n,), float(i), device="cuda"), float(i)) for n in (1, 4, 12, 28, 35, 128, 1024)]
+        gc.collect()
+        if i % 3 == 0:
+            tg.cuda.empty_cache()
+    for x, value in others:
+        assert x.tolist() == [value] * x.numel()
+    same(training.numbers(), plain.numbers())
+
+
+def test_what_a_step_reads_stays_until_the_graph_goes():
+    mask = tg.tensor([1.0, 0.0, 2.0, 3.0], device="cuda")
+    holder = [mask]
+    step = tg.cuda.graph(lambda x: x * holder[0])
+    x = tg.ones(4, device="cuda")
+    for _ in range(5):
+        step(x)
+    del mask
+    holder[0] = tg.zeros(4, device="cuda")  # unknown to the graph, as documented
+    gc.collect()
+    taken = [tg.full((4,), 9.0, device="cuda") for _ in range(8)]
+    assert step(x).tolist() == [1.0, 0.0, 2.0, 3.0] and len(taken) == 8
+    freed = cp.get_default_memory_pool().used_bytes()
+    del step
+    gc.collect()
+    assert cp.get_default_memory_pool().used_bytes() < freed
+
+
+def test_memory_that_runs_out_in_a_capture_is_not_taken_from_the_graph(monkeypatch: pytest.MonkeyPatch):
+    """A pool that runs short frees what is unused by now, which launches of the graph have used."""
+    fetch, calls = cp.cuda.memory._malloc, []
+
+    def scarce(size: int) -> Any:
+        calls.append(size)
+        if len(calls) == 3:
+            raise cp.cuda.runtime.CUDARuntimeError(2)
+        return fetch(size)
+
+    step = tg.cuda.graph(lambda x: ((x * 2) @ (x * 3)).sum() + (x @ x).sum())
+    x = tg.from_numpy(np.random.default_rng(0).standard_normal((200, 200)).astype("f")).cuda()
+    expected = [step(x).item() for _ in range(3)][0]
+    monkeypatch.setattr(cp.cuda.memory, "_malloc", scarce)
+    found = [step(x).item() for _ in range(3)]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert len(calls) >= 3
+
+
+# ---- when the graph no longer fits -----------------------------------------------------------------------------------
+
+
+def test_a_loaded_state_and_parameters_elsewhere_are_captured_anew():
+    def each(training: Training, step: Any, i: int) -> float:
+        if i == 5:
+            training.optimizer.load_state_dict(training.optimizer.state_dict())
+        if i == 7:
+            for p in training.model.parameters():
+                p.data = p.data.clone()
+        return step(batch(i)).item()
+
+    compare(each, 3)
+
+
+def test_modes_are_part_of_what_was_captured():
+    def each(training: Training, step: Any, i: int) -> float:
+        training.model.train(i < 6)
+        return step(batch(i)).item()
+
+    compare(each, 2)
+
+    step = tg.cuda.graph(lambda x: x @ x)
+    x = tg.ones(4, 4, device="cuda", dtype=tg.float32)
+    with captured(2):
+        for i in range(7):
+            with tg.autocast("cuda", dtype=tg.float16, enabled=i >= 5):
+                assert step(x).dtype == (tg.float16 if i >= 5 else tg.float32)
+
+
+def test_while_somebody_looks_the_step_runs_as_it_is():
+    training = Training()
+    step = tg.cuda.graph(training.step)
+    for i in range(5):
+        step(batch(i))
+    with tg.inspect.trace() as t:
+        step(batch(5))
+    assert re.match(r"<Trace: [1-9]\d* operations", repr(t))
+    with pytest.raises(RuntimeError, match="nan"), tg.autograd.detect_anomaly():
+        step(batch(6) * float("nan"))
+
+
+def test_indices_out_of_range_are_reported_after_a_replay():
+    table = tg.arange(6.0, device="cuda").reshape(3, 2)
+    step = tg.cuda.graph(lambda i: nn.functional.embedding(i, table))
+    for _ in range(5):
+        assert step(tg.tensor([0, 2], device="cuda")).tolist() == [[0, 1], [4, 5]]
+    for _ in range(2):
+        bad = step(tg.tensor([0, 7], device="cuda"))
+        with pytest.raises(IndexError, match="out of (range|bounds)"):
+            bad.tolist()
+        assert step(tg.tensor([1, 1], device="cuda")).tolist() == [[2, 3], [2, 3]]
+
+
+# ---- what a graph must not hold --------------------------------------------------------------------------------------
+
+
+def reads(training: Training, x: tg.Tensor) -> Any:
+    loss = training.step(x)
+    if loss > 1e9:
+        raise AssertionError
+    return loss
+
+
+def draws(training: Training, x: tg.Tensor) -> Any:
+    return training.step(nn.functional.dropout(x.to("cuda"), 0.5))
+
+
+def draws_on_the_cpu(training: Training, x: tg.Tensor) -> Any:
+    return training.step(x + tg.rand(4, 5, device=x.device))
+
+
+def copies(training: Training, x: tg.Tensor) -> Any:
+    return training.step(x.to("cuda") * tg.tensor([2.0]).to("cuda"))
+
+
+def copies_a_number(training: Training, x: tg.Tensor) -> Any:
+    return training.step(x.to("cuda") * tg.tensor(2.0))
+
+
+def copies_within_cupy(training: Training, x: tg.Tensor) -> Any:
+    return training.step(tg.Tensor._result(x.to("cuda")._array[np.array([3, 2, 1, 0])]))
+
+
+def scales(training: Training, x: tg.Tensor) -> Any:
+    scaler = tg.amp.GradScaler("cuda", init_scale=2.0)
+    training.optimizer.zero_grad()
+    loss = (training.model(x.to("cuda")) ** 2).mean()
+    scaler.scale(loss).backward()
+    scaler.step(training.optimizer)
+    scaler.update()
+    return loss
+
+
+def schedules(training: Training, x: tg.Tensor) -> Any:
+    loss = training.step(x)
+    optim.lr_scheduler.StepLR(training.optimizer, 100).step()
+    return loss
+
+
+def sets_the_rate(training: Training, x: tg.Tensor) -> Any:
+    training.optimizer.param_groups[0]["lr"] *= 0.9
+    return training.step(x)
+
+
+def counts_on_the_cpu(training: Training, x: tg.Tensor) -> Any:
+    training.seen.add_(1)
+    return training.step(x)
+
+
+def returns_a_number(training: Training, x: tg.Tensor) -> Any:
+    return training.step(x), training.optimizer.param_groups[0]["lr"]
+
+
+def returns_a_graph(training: Training, x: tg.Tensor) -> Any:
+    training.step(x)
+    return training.model(x.to("cuda")).sum()
+
+
+def catches_all(training: Training, x: tg.Tensor) -> Any:
+    loss = training.step(x)
+    with contextlib.suppress(Exception):
+        loss.item()
+    return loss
+
+
+def changes_stream(training: Training, x: tg.Tensor) -> Any:
+    with tg.cuda.Stream():
+        return training.step(x)
+
+
+def waits(training: Training, x: tg.Tensor) -> Any:
+    loss = training.step(x)
+    cp.cuda.get_current_stream().synchronize()
+    return loss
+
+
+REFUSED = {
+    reads: "it reads a value from the GPU",
+    draws: "it draws random numbers",
+    draws_on_the_cpu: "it draws random numbers",
+    copies: "it copies values from the CPU to the GPU",
+    copies_a_number: "it copies values from the CPU to the GPU",
+    copies_within_cupy: "it copies values from the CPU to the GPU",
+    scales: "GradScaler decides on the CPU",
+    schedules: "it moves a schedule",
+    sets_the_rate: "it changes an option of its optimizer",
+    counts_on_the_cpu: "it changes a Tensor of the CPU in place",
+    returns_a_number: "it returns 0.01",
+    returns_a_graph: r"backward\(\) could still go through",
+    catches_all: "it reads a value from the GPU",
+    changes_stream: "it uses a stream of its own",
+    waits: "CUDARuntimeError",
+}
+
+
+@pytest.mark.parametrize("work", REFUSED, ids=lambda work: work.__name__)
+def test_what_a_graph_would_get_wrong_runs_as_it_is(work: Any):
+    """One warning says why; all then is as if nobody had tried."""
+    plain, graphed = Training(), Training()
+    tg.manual_seed(5)
+    expected = [work(plain, batch(i)) for i in range(7)]
+    expected = [x[0].item() if isinstance(x, tuple) else x.item() for x in expected]
+    drawn = tg.rand(1).item()
+    step = tg.cuda.graph(lambda x: work(graphed, x))
+    tg.manual_seed(5)
+    found = []
+    for i in range(7):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            x = step(batch(i))
+        found.append(x[0].item() if isinstance(x, tuple) else x.item())
+        messages = [str(w.message) for w in caught if "cuda.graph" in str(w.message)]
+        assert len(messages) == (i == 3)
+        if messages:
+            assert re.search(f"runs as it is from now on, as it cannot be captured: .*{REFUSED[work]}", messages[0])
+            assert [w.filename for w in caught if "cuda.graph" in str(w.message)] == [__file__]
+    assert tg.rand(1).item() == drawn
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    same([graphed.seen.numpy(), *graphed.numbers()], [plain.seen.numpy(), *plain.numbers()])
+
+
+@pytest.mark.parametrize("make", [optim.SGD, optim.NAdam, optim.RAdam, lambda p, **o: optim.Adam(p, amsgrad=True, **o)])
+def test_other_optimizers_run_as_they_are(make: Any):
+    plain, graphed = Training(make), Training(make)
+    step = tg.cuda.graph(graphed.step)
+    for i in range(6):
+        plain.step(batch(i))
+        if i == 3:
+            with pytest.warns(UserWarning, match="use (AdamW or Adam|float32 without amsgrad)"):
+                step(batch(i))
+        else:
+            step(batch(i))
+    same(graphed.numbers(), plain.numbers())
+
+
+def test_arguments_that_cannot_be_kept():
+    for given, why in [
+        (np.ones(3), "an argument is a ndarray"),
+        (tg.ones(3, device="cuda", requires_grad=True), "an argument requires grad"),
+    ]:
+        step = tg.cuda.graph(lambda x: tg.zeros(1, device="cuda"))
+        for _ in range(3):
+            step(given)
+        with pytest.warns(UserWarning, match=why):
+            step(given)
+    with pytest.raises(TypeError, match="expected a function to capture, got int"):
+        tg.cuda.graph(3)  # type: ignore[arg-type]
+
+
+def test_a_model_of_the_cpu_runs_as_it_is():
+    model = nn.Linear(5, 3)
+    optimizer = optim.AdamW(model.parameters())
+
+    def step(x: tg.Tensor) -> tg.Tensor:
+        optimizer.zero_grad()
+        loss = model(x).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    graphed = tg.cuda.graph(step)
+    for i in range(3):
+        graphed(batch(i))
+    with pytest.warns(UserWarning, match="cuda.graph: step runs as it is from now on, as it cannot be captured: "):
+        graphed(batch(3))
+    assert graphed.__name__ == "step" and graphed(batch(4)).is_cpu
+    assert {float(s["step"]) for s in optimizer.state.values()} == {5.0}
+
+
+def test_an_interrupted_capture_leaves_all_as_it_was():
+    training = Training()
+    hit = []
+
+    def step(x: tg.Tensor) -> tg.Tensor:
+        loss = training.step(x)
+        if len(hit) == 3:
+            hit.append(1)
+            raise KeyboardInterrupt
+        hit.append(1)
+        return loss
+
+    graphed = tg.cuda.graph(step)
+    for i in range(3):
+        graphed(batch(i))
+    before = training.numbers()
+    with pytest.raises(KeyboardInterrupt):
+        graphed(batch(3))
+    same(training.numbers(), before)
+    plain = Training()
+    for i in (0, 1, 2, 4, 5):
+        expected = plain.step(batch(i)).item()
+    with captured(1):
+        graphed(batch(4))
+        assert graphed(batch(5)).item() == pytest.approx(expected, rel=1e-5)
+
+
+# ---- cuBLAS, which CuPy does not call in a capture -------------------------------------------------------------------
+
+
+class AsCublas:
+    """cuBLAS's functions by hipBLAS, whose numbers for what to do are others."""
+
+    _KINDS = {68: 2, 70: 7, 77: 2}
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self._hip = ctypes.CDLL(None)
+
+    def cublasSetStream_v2(self, handle: Any, stream: Any) -> int:
+        self.calls.append("stream")
+        return self._hip.hipblasSetStream(handle, stream)
+
+    def cublasSetWorkspace_v2(self, handle: Any, workspace: Any, size: Any) -> int:
+        self.calls.append("workspace")
+        return 0
+
+    def cublasSetPointerMode_v2(self, handle: Any, mode: Any) -> int:
+        self.calls.append("mode")
+        return 0  # as it is
+
+    def cublasGemmStridedBatchedEx(self, handle: Any, ta: Any, tb: Any, *rest: Any) -> int:
+        self.calls.append("product")
+        *given, compute, how = rest
+        turned = [ctypes.c_int(111 + t.value) for t in (ta, tb)]
+        return self._hip.hipblasGemmStridedBatchedEx(
+            handle, *turned, *given, ctypes.c_int(self._KINDS[compute.value]), how
+        )
+
+
+@pytest.fixture
+def cublas(monkeypatch: pytest.MonkeyPatch) -> Any:
+    if not cp.cuda.runtime.is_hip:
+        return blas.library()
+    library = AsCublas()
+    monkeypatch.setattr(blas, "refused_by_cupy", lambda: True)
+    monkeypatch.setattr(blas, "library", lambda: library)
+    return library
+
+
+SHAPES = [
+    ((3, 4), (4, 5)), ((4,), (4, 5)), ((3, 4), (4,)), ((4,), (4,)), ((2, 3, 4), (2, 4, 5)), ((2, 3, 4), (4, 5)),
+    ((3, 4), (2, 4, 5)), ((2, 1, 3, 4), (6, 4, 5)), ((1, 4), (4, 1)), ((3, 1), (1, 5)), ((3, 0), (0, 5)),
+    ((0, 4), (4, 5)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_products_by_cublas(cublas: Any, dtype: str):
+    rng = np.random.default_rng(0)
+
+    def layouts(shape: tuple[int, ...]) -> Iterator[Any]:
+        x = cp.asarray(rng.standard_normal(shape).astype(dtype))
+        yield x
+        if x.ndim > 1:
+            yield cp.ascontiguousarray(x.swapaxes(-1, -2)).swapaxes(-1, -2)
+            wide = cp.zeros((*shape[:-1], shape[-1] + 3), dtype)
+            wide[..., : shape[-1]] = x
+            yield wide[..., : shape[-1]]
+            yield cp.repeat(x, 2, axis=-1)[..., ::2]
+
+    handle = cp.cuda.device.get_cublas_handle()
+    for left, right in SHAPES:
+        for a in layouts(left):
+            for b in layouts(right):
+                found = blas.product(cublas, handle, a, b)
+                expected = cp.asnumpy(a).astype("d") @ cp.asnumpy(b).astype("d")
+                assert found.dtype == dtype and found.shape == expected.shape
+                near = 1e-2 if dtype == "float16" else 1e-5
+                np.testing.assert_allclose(cp.asnumpy(found), expected, rtol=near, atol=near)
+
+
+def test_a_captured_step_calls_cublas(cublas: Any):
+    by_cupy = cp.ndarray.__matmul__
+    compare(lambda training, step, i: step(batch(i)).item(), 1)
+    assert cp.ndarray.__matmul__ is by_cupy
+    if cp.cuda.runtime.is_hip:
+        assert cublas.calls == ["stream", "workspace", "mode"] + ["product"] * cublas.calls.count("product")
+        assert cublas.calls.count("product") >= 6

@@ -1,0 +1,159 @@
+"""What is going on while a GPU's work is captured into a graph, or the step before is watched to that end.
+
+A graph repeats launches with the arguments that they had. What a step decides or computes on the CPU is not done again,
+so those who do such things ask here: they `refuse`, or leave with the recorder what each replay has to do before.
+See docs/decisions/0017.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from . import gpu
+
+# Why, in words that several need.
+COPIES = "it copies values from the CPU to the GPU, which would stay what they are now; pass them as arguments"
+IN_PLACE = "it changes a Tensor of the CPU in place, which a replay would not do; move it to the GPU"
+
+
+class CannotCapture(Exception):
+    """A graph would do something else than the step. The message goes on after "it cannot be captured: "."""
+
+
+class Known(NamedTuple):
+    """What a step is known to change, by id."""
+
+    leaves: dict[int, Any]  # tensors that receive gradients
+    optimizers: dict[int, Any]
+
+
+class Recorder:
+    """What a step does that its graph depends on.
+
+    capturing: False while a step runs as it is, and is only watched. known: from such a run, or from another capture.
+    """
+
+    def __init__(self, capturing: bool, known: Known | None = None) -> None:
+        self.capturing = capturing
+        self.refused: str | None = None  # why, also if the step has caught the exception
+        self.leaves, self.optimizers = ({}, {}) if known is None else (dict(known.leaves), dict(known.optimizers))
+        self.gradients = {key: p._grad for key, p in self.leaves.items()}  # as they were before the step
+        self._options = {key: _options(optimizer) for key, optimizer in self.optimizers.items()}
+        self.read: set[int] = set()  # ids of those arrays among them that were used
+        self.changed: dict[int, Any] = {}  # tensors changed in place, by the id of what counts their memory's changes
+        self.checks: list[Callable[[], bool]] = []  # whether a replay would do what the step does
+        self.preparations: list[Callable[[], None]] = []  # what a replay does before
+        self.chunks: list[Any] = []  # the memory of the graph
+        self._used: dict[int, Any] = {}  # other memory, which must not be given to anybody else
+
+    def owns(self, array: Any) -> bool:
+        """Whether an array is in the memory of the graph."""
+        return any(chunk.ptr <= array.data.ptr < chunk.ptr + chunk.mem.size for chunk in self.chunks)
+
+    # ---- what it is told -------------------------------------------------------------------------------------------
+
+    def arriving(self, leaf: Any) -> None:
+        """A gradient is about to be added to this tensor's."""
+        if type(leaf._array) not in gpu.array_types:
+            self.refuse("it trains a Tensor on the CPU; move the model to the GPU")
+        elif not (self.capturing and self.owns(leaf._array)):
+            self.watch(leaf)
+
+    def watch(self, leaf: Any) -> None:
+        """The step depends on this tensor's gradient."""
+        if id(leaf) not in self.leaves:
+            self.leaves[id(leaf)], self.gradients[id(leaf)] = leaf, leaf._grad
+
+    def stepping(self, optimizer: Any) -> None:
+        """This optimizer is about to take a step."""
+        options = self._options.setdefault(id(optimizer), _options(optimizer))
+        self.optimizers[id(optimizer)] = optimizer
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                self.watch(p)
+        if options != _options(optimizer):
+            self.refuse("it changes an option of its optimizer, as lr, which a replay would not; do so between calls")
+
+    def changing(self, tensor: Any) -> None:
+        """This tensor was changed in place."""
+        self.changed.setdefault(id(tensor._memory), tensor)
+
+    def using(self, array: Any) -> None:
+        """An array is read by what is captured."""
+        self.read.add(id(array))
+        if not self.owns(array):
+            self._used[id(array.data.mem)] = array.data.mem
+
+    def refuse(self, why: str) -> None:
+        """CannotCapture, unless the step is only watched."""
+        if self.capturing:
+            self.refused = self.refused or why
+            raise CannotCapture(why)
+
+    # ---- what it knows ---------------------------------------------------------------------------------------------
+
+    @property
+    def known(self) -> Known:
+        return Known(self.leaves, self.optimizers)
+
+    def finish(self) -> None:
+        """The step is done: hold on to what a replay needs to find as it was."""
+        for key, leaf in self.leaves.items():
+            before = self.gradients[key]
+            # A gradient that was there and that the step has dropped unread may be another one at a replay.
+            if before is None or leaf._grad is before or id(before._array) in self.read:
+                self.checks.append(lambda leaf=leaf, before=before: leaf._grad is before)  # type: ignore[misc]
+            self.checks.append(lambda leaf=leaf, array=leaf._array: leaf._array is array)  # type: ignore[misc]
+
+    def restore(self) -> None:
+        """Give all tensors the gradients that they had before the step, and optimizers their options."""
+        for key, leaf in self.leaves.items():
+            leaf._grad = self.gradients[key]
+        for key, optimizer in self.optimizers.items():
+            for group, options in zip(optimizer.param_groups, self._options[key], strict=True):
+                group.update(options)
+
+
+def _options(optimizer: Any) -> list[dict[str, Any]]:
+    return [{name: x for name, x in group.items() if name != "params"} for group in optimizer.param_groups]
+
+
+class _Thread(threading.local):
+    recorder: Recorder | None = None
+
+
+_thread = _Thread()
+under_way = 0  # how many threads have a recorder: without any, nobody needs to ask further
+
+
+def recorder() -> Recorder | None:
+    """Who is to be told of gradients and changes in this thread."""
+    return _thread.recorder
+
+
+def current() -> Recorder | None:
+    """The recorder of the capture in this thread."""
+    found = _thread.recorder
+    return found if found is not None and found.capturing else None
+
+
+def refuse(why: str) -> None:
+    """CannotCapture: this must not be in a graph. Nothing where none is captured."""
+    if under_way and _thread.recorder is not None:
+        _thread.recorder.refuse(why)
+
+
+@contextlib.contextmanager
+def told(recorder: Recorder) -> Iterator[None]:
+    """Within it the recorder is told what happens in this thread."""
+    global under_way
+    outside, _thread.recorder = _thread.recorder, recorder
+    under_way += 1
+    try:
+        yield
+    finally:
+        under_way -= 1
+        _thread.recorder = outside
