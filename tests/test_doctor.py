@@ -287,9 +287,67 @@ def test_a_driver_error_is_broken_with_a_gpu_and_a_note_without(plant, monkeypat
     found("CuPy", NOTE, "finds no GPU", "cudaErrorInsufficientDriver")
 
 
-def test_missing_cuda_libraries_are_installed_beside_the_wheel(plant):
+class CUDARuntimeError(RuntimeError):
+    pass
+
+
+class OutOfMemoryError(MemoryError):
+    pass
+
+
+class CompileException(Exception):
+    pass
+
+
+CACHE = str(Path(doctor._CUPY_CACHE).expanduser())
+
+
+@pytest.mark.parametrize(
+    ("error", "wheel", "meaning", "fix"),
+    [
+        (OutOfMemoryError("Out of memory allocating 512 bytes"), "cupy-cuda12x", "memory is full", "nvidia-smi "),
+        (CUDARuntimeError("hipErrorOutOfMemory: out of memory"), "cupy-rocm-7-0", "memory is full", "rocm-smi "),
+        (CUDARuntimeError("cudaErrorInsufficientDriver"), "cupy-cuda13x", "driver is too old", "nvidia-smi "),
+        (RuntimeError("failed to load libnvrtc.so.12"), "cupy-cuda12x", "part of CUDA is missing", "cupy-cuda12x[ctk]"),
+        (CompileException('cannot open source file "a.h"'), "cupy-cuda12x", "CUDA is missing", "cupy-cuda12x[ctk]"),
+        (CompileException("common.cu(3): error: expected a ;"), "cupy-cuda12x", "does not compile", "the rest"),
+        (CUDARuntimeError("hipErrorNoBinaryForGpu"), "cupy-rocm-7-0", "damaged, or is another GPU's", "rm -rf "),
+        (PermissionError(13, "Permission denied", CACHE), "cupy-cuda12x", "cannot be kept", "export CUPY_CACHE_DIR="),
+        (CUDARuntimeError("cudaErrorIllegalAddress"), "cupy-cuda12x", "cudaErrorIllegalAddress", "the rest"),
+    ],
+    ids=lambda value: getattr(type(value), "__name__", None) if isinstance(value, Exception) else None,
+)
+def test_what_fails_on_a_gpu_has_the_fix_that_belongs_to_it(monkeypatch, error, wheel, meaning, fix):
+    monkeypatch.setattr(doctor.gpu, "wheels", lambda: [wheel])
+    finding = doctor._gpu_failure(error, ("the rest",))
+    assert finding.level == BROKEN and meaning in finding.says and str(error)[:20] in finding.says
+    assert len(finding.fix) == 1 and fix in finding.fix[0]
+
+
+def test_a_failure_of_cupy_names_the_wheel(plant):
     plant(CUDA12, RuntimeError("failed to load libnvrtc.so.12"), "cupy-cuda12x")
-    assert found("CuPy", BROKEN, "libnvrtc").fix[0].endswith('pip install "cupy-cuda12x[ctk]"')
+    said = found("CuPy", BROKEN, "cupy-cuda12x 14.0.1 does not work: a part of CUDA is missing: ", "libnvrtc")
+    assert said.fix[0].endswith('pip install "cupy-cuda12x[ctk]"')
+
+
+@pytest.mark.parametrize(
+    ("auto", "reference", "fix"), [(5.0, 5.0, None), (4.0, 5.0, "KERNELS=reference"), (4.0, 4.0, "--force-reinstall")]
+)
+def test_a_wrong_loss_on_the_gpu_is_the_kernels_or_cupys(monkeypatch, auto, reference, fix):
+    losses = {("cpu", "reference"): 5.0, ("cuda", "auto"): auto, ("cuda", "reference"): reference}
+    monkeypatch.setattr(doctor.gpu, "is_available", lambda: True)
+    monkeypatch.setattr(doctor, "_train", lambda *which: (1.0, losses[which]))
+    finding = look("step, cuda")
+    assert finding is not None and (finding.level == OK if fix is None else fix in finding.fix[0])
+
+
+def test_what_a_step_on_the_gpu_raises_is_explained(monkeypatch):
+    def train(device: str, kernels: str) -> None:
+        raise OutOfMemoryError("Out of memory allocating 512 bytes")
+
+    monkeypatch.setattr(doctor.gpu, "is_available", lambda: True)
+    monkeypatch.setattr(doctor, "_train", train)
+    found("step, cuda", BROKEN, "memory is full")
 
 
 @pytest.mark.parametrize(

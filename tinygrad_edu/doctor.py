@@ -67,10 +67,16 @@ def pip(arguments: str) -> str:
     return f'"{python}" -m pip {arguments}' if " " in python else f"{python} -m pip {arguments}"
 
 
-def in_words(error: BaseException) -> str:
-    """What first went wrong, on one line: libraries write errors over several, with rules between them."""
+def first_cause(error: BaseException) -> BaseException:
+    """What first went wrong."""
     while error.__cause__ is not None:
         error = error.__cause__
+    return error
+
+
+def in_words(error: BaseException) -> str:
+    """What first went wrong, on one line: libraries write errors over several, with rules between them."""
+    error = first_cause(error)
     text = " ".join(re.sub(r"[=*-]{4,}", " ", str(error)).split())
     return f"{type(error).__name__}: {text if len(text) <= 240 else text[:236] + ' ...'}".removesuffix(": ")
 
@@ -159,12 +165,36 @@ def _cupy() -> Finding | None:
     try:
         worked = machine.try_cupy()
     except Exception as error:
-        if found is None and not isinstance(error, ImportError):
+        if found is None and not isinstance(error, (ImportError, OSError)):
             return Finding(NOTE, f"{named} is installed and finds no GPU ({in_words(error)})")
-        if "cuda" in wheels[0] and extra and re.search(r"nvrtc|cublas|cudart|toolkit", str(error), re.IGNORECASE):
-            instead = (pip(f'install "{wheels[0]}[ctk]"'),)  # CUDA's own libraries are missing
-        return Finding(BROKEN, f"{named} does not work: {in_words(error)}", instead)
+        failed = _gpu_failure(error, instead)
+        return failed._replace(says=f"{named} does not work: {failed.says}")
     return Finding(OK, f"{named}: {worked}")
+
+
+def _gpu_failure(error: BaseException, otherwise: tuple[str, ...]) -> Finding:
+    """What an error of CuPy means, with the command that belongs to it, or these others."""
+    cause, wheel = first_cause(error), "".join(gpu.wheels()[:1])
+    text = f"{type(error).__name__}: {cause}"
+    driver, newer = ("rocm-smi", "rocm.docs.amd.com") if "rocm" in wheel else ("nvidia-smi", "nvidia.com/drivers")
+
+    def says(*words: str) -> bool:
+        return re.search("|".join(words), text, re.IGNORECASE) is not None
+
+    meaning, fix = "", otherwise
+    if says("OutOfMemory", "MemoryAllocation", "out of memory"):
+        meaning, fix = "the GPU's memory is full: ", (f"{driver}  # says what fills it",)
+    elif says("InsufficientDriver", "UNSUPPORTED_PTX", "UnsupportedPtx"):
+        meaning, fix = "the driver is too old for this CuPy: ", (f"{driver}  # says which it is; newer: {newer}",)
+    elif says("NoBinaryForGpu", "NO_BINARY_FOR_GPU", "InvalidImage", "INVALID_IMAGE", "InvalidKernelImage"):
+        meaning, fix = "a compiled kernel is damaged, or is another GPU's: ", (f"rm -rf {_CUPY_CACHE}",)
+    elif isinstance(cause, OSError) and str(cause.filename) in str(Path(_CUPY_CACHE).expanduser()):
+        meaning, fix = "compiled kernels cannot be kept: ", (_OTHER_CUPY_CACHE,)
+    elif "cuda" in wheel and says("nvrtc", "cublas", "cudart", "toolkit", "cannot open source file"):
+        meaning, fix = "a part of CUDA is missing: ", (pip(f'install "{wheel}[ctk]"'),)
+    elif says("CompileException"):
+        meaning = "a kernel does not compile: "
+    return Finding(BROKEN, f"{meaning}{in_words(error)}", fix)
 
 
 def _disk() -> Finding:
@@ -204,6 +234,19 @@ def _step(device: str, kernels: str, fix: str) -> Finding:
     return Finding(BROKEN, f"the loss is {loss:.4f}, but the readable ops on the CPU give {expected:.4f}", (fix,))
 
 
+def _step_on_gpu() -> Finding | None:
+    if not gpu.is_available():
+        return None
+    try:
+        found = _step("cuda", "auto", _READABLE)
+        if found.level == BROKEN and _step("cuda", "reference", "").level == BROKEN:
+            reinstall = pip(f"install --upgrade --force-reinstall {' '.join(gpu.wheels())}")
+            return found._replace(says=f"{found.says}; on the GPU they are as wrong", fix=(reinstall,))
+        return found
+    except Exception as error:
+        return _gpu_failure(error, (_READABLE,))
+
+
 def _step_on_kernels() -> Finding | None:
     if importlib.util.find_spec("numba") is None:
         return None
@@ -217,7 +260,9 @@ def _step_on_kernels() -> Finding | None:
 
 _REINSTALL_NUMPY = pip("install --force-reinstall numpy threadpoolctl")
 _REINSTALL_NUMBA = pip("install --upgrade --force-reinstall numba")
-_CLEAR_CUPY = f"rm -rf {os.environ.get('CUPY_CACHE_DIR') or '~/.cupy/kernel_cache'}"
+_CUPY_CACHE = os.environ.get("CUPY_CACHE_DIR") or "~/.cupy/kernel_cache"
+_OTHER_CUPY_CACHE = f"export CUPY_CACHE_DIR={Path(tempfile.gettempdir(), 'kernel_cache')}"
+_READABLE = "export TINYGRAD_EDU_KERNELS=reference  # slower, without the kernels"
 CHECKS = (
     Check("Python", _python, "python3.12 -m venv .venv"),
     Check("tinygrad_edu", _package, pip("install --force-reinstall tinygrad_edu")),
@@ -230,7 +275,7 @@ CHECKS = (
 TIMED = (
     Check("step, readable", lambda: _step("cpu", "reference", _REINSTALL_NUMPY), _REINSTALL_NUMPY),
     Check("step, kernels", _step_on_kernels, _REINSTALL_NUMBA),
-    Check("step, cuda", lambda: _step("cuda", "auto", _CLEAR_CUPY) if gpu.is_available() else None, _CLEAR_CUPY),
+    Check("step, cuda", _step_on_gpu, pip("check")),
 )
 
 

@@ -58,6 +58,11 @@ def cupy() -> ModuleType:
         if error.name != "cupy":
             raise
         raise RuntimeError(f"device 'cuda' needs CuPy, which is not installed; {EXTRAS}") from None
+    except OSError as error:
+        raise RuntimeError(
+            f"CuPy has no folder to keep compiled kernels in ({error}); name one that can be written in the variable "
+            "CUPY_CACHE_DIR of the environment"
+        ) from error
     except Exception as error:  # a library that it needs is missing or of another version
         raise RuntimeError(f"CuPy is installed but cannot be loaded ({error}); {EXTRAS}") from error
     _check_driver(cp)
@@ -142,6 +147,12 @@ def _module(index: int) -> ModuleType:
     module = compat.array_module(cupy())
     _index[module] = index
     return module
+
+
+def has_bfloat16() -> bool:
+    """Whether the current GPU has instructions for bfloat16: NVIDIA's from compute capability 8.0 on, and AMD's."""
+    cp = cupy()
+    return bool(cp.cuda.runtime.is_hip or int(cp.cuda.Device(_current.index).compute_capability) >= 80)
 
 
 def allow_tf32(allowed: bool) -> None:
