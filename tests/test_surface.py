@@ -213,8 +213,6 @@ def test_autocast_is_refused_or_off_where_it_cannot_be():
     with pytest.raises(ValueError, match="device_type"):
         tg.autocast(tg.float16)
     assert tg.amp.is_autocast_available("cpu") and not tg.amp.is_autocast_available("tpu")
-    with pytest.raises(TypeError, match="unsupported dtype tinygrad_edu.bfloat16"):
-        tg.ones(2).to(tg.bfloat16)
     assert repr(tg.bfloat16) == "tinygrad_edu.bfloat16"
     x = tg.ones(2, 2)
     for off in (tg.autocast("cpu", enabled=False), tg.cuda.amp.autocast(enabled=False, dtype=tg.float16)):

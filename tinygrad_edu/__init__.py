@@ -19,7 +19,6 @@ from . import optim as optim
 from . import special as special
 from . import utils as utils
 from .amp import autocast as autocast
-from .amp import bfloat16 as bfloat16
 from .autograd import Function as Function
 from .autograd import enable_grad as enable_grad
 from .autograd import functional as _differentials  # noqa: F401  # so that tinygrad_edu.autograd.functional is there
@@ -29,6 +28,7 @@ from .autograd import no_grad as no_grad
 from .autograd import set_grad_enabled as set_grad_enabled
 from .autograd.exhausted import OutOfMemoryError as OutOfMemoryError
 from .backend.device import Device as device
+from .backend.dtypes import bfloat16 as bfloat16
 from .backend.dtypes import bool_ as bool
 from .backend.dtypes import dtype as dtype
 from .backend.dtypes import finfo as finfo

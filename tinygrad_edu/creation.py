@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .autograd.exhausted import allocates
 from .backend import dtypes, transfers
 from .backend.device import array_module, as_device
 from .functional.arguments import Number, require_tensor, sizes
@@ -84,6 +85,7 @@ def _without_tensors(data: Any) -> Any:
     return data
 
 
+@allocates
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A new tensor with a copy of the data: a number, nested sequences of equal length at every level, or an array.
 
@@ -93,11 +95,12 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     """
     if isinstance(data, Tensor):
         warnings.warn(
-            "to copy construct from a tensor, it is recommended to use sourceTensor.detach().clone()", stacklevel=2
+            "to copy construct from a tensor, it is recommended to use sourceTensor.detach().clone()", stacklevel=3
         )
     return made(_array_of(data, dtype, device, copy=True), requires_grad)
 
 
+@allocates
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """The data as a tensor, without a copy where none is needed; a tensor keeps its history."""
     if isinstance(data, Tensor):
@@ -127,6 +130,7 @@ def _made_of(fill: Any, size: tuple[Any, ...], dtype: Any, device: Any, requires
     return made(xp.full(shape, fill, d.dtype) if fill else xp.zeros(shape, d.dtype), requires_grad)
 
 
+@allocates
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of zeros in the given shape.
 
@@ -137,11 +141,13 @@ def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     return _made_of(0, size, dtype, device, requires_grad)
 
 
+@allocates
 def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones in the given shape: `ones(2, 3)` or `ones((2, 3))`. Arguments and errors as of `zeros`."""
     return _made_of(1, size, dtype, device, requires_grad)
 
 
+@allocates
 def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor in the given shape to be written before it is read. Arguments and errors as of `zeros`.
 
@@ -150,6 +156,7 @@ def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     return _made_of(0, size, dtype, device, requires_grad)
 
 
+@allocates
 def full(size: Any, fill_value: Number, *, dtype: Any = None, device: Any = None,
          requires_grad: bool = False) -> Tensor:  # fmt: skip
     """fill_value everywhere, in the shape `size`: `full((2, 3), 1.5)`.
@@ -188,6 +195,7 @@ def _like(input: Tensor, device: Any) -> Any:
     return input.device if device is None else device
 
 
+@allocates
 def arange(start: Number | None = None, end: Number | None = None, step: Number = 1, *, dtype: Any = None,
            device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
     """The numbers start, start + step, ... before end, as a vector of ceil((end - start) / step).
@@ -211,10 +219,11 @@ def arange(start: Number | None = None, end: Number | None = None, step: Number 
     d = dtypes.as_dtype(dtype).dtype
     n = int(np.ceil((end - start) / step))
     xp = array_module(as_device(device))
-    values = start + xp.arange(n, dtype=np.float64 if d.kind == "f" else np.int64) * step
+    values = start + xp.arange(n, dtype=np.float64 if dtypes.is_floating(d) else np.int64) * step
     return made(values.astype(d, copy=False), requires_grad)
 
 
+@allocates
 def linspace(start: Number, end: Number, steps: int, *, dtype: Any = None, device: Any = None,
              requires_grad: bool = False) -> Tensor:  # fmt: skip
     """`steps` equally spaced numbers from start to end, both included, as a vector. RuntimeError: steps is negative."""
@@ -225,6 +234,7 @@ def linspace(start: Number, end: Number, steps: int, *, dtype: Any = None, devic
     return made(xp.linspace(start, end, steps).astype(d.dtype), requires_grad)
 
 
+@allocates
 def logspace(start: Number, end: Number, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None,
              requires_grad: bool = False) -> Tensor:  # fmt: skip
     """base to the power of `steps` equally spaced exponents from start to end."""
@@ -233,6 +243,7 @@ def logspace(start: Number, end: Number, steps: int, base: float = 10.0, *, dtyp
     return made((base ** xp.linspace(start, end, steps)).astype(d.dtype), requires_grad)
 
 
+@allocates
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones on the diagonal of an (n, m) matrix, zeros elsewhere; m is n unless given. RuntimeError: a negative size."""
     d = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
@@ -242,11 +253,13 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, 
     return made(xp.eye(n, m, dtype=d.dtype), requires_grad)
 
 
+@allocates
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, device: Any = None) -> Tensor:
     """The indices (2, N) of the elements of a (row, col) matrix on and below a diagonal, row by row."""
     return _triangle(np.tril_indices, "tril_indices", row, col, offset, dtype, device)
 
 
+@allocates
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, device: Any = None) -> Tensor:
     """The indices (2, N) of the elements of a (row, col) matrix on and above a diagonal, row by row."""
     return _triangle(np.triu_indices, "triu_indices", row, col, offset, dtype, device)
@@ -344,5 +357,5 @@ def typename(obj: Any) -> str:
 _OLD_NAMES = {
     dtypes.float32: "FloatTensor", dtypes.float64: "DoubleTensor", dtypes.float16: "HalfTensor",
     dtypes.int64: "LongTensor", dtypes.int32: "IntTensor", dtypes.int16: "ShortTensor", dtypes.int8: "CharTensor",
-    dtypes.uint8: "ByteTensor", dtypes.bool_: "BoolTensor",
+    dtypes.uint8: "ByteTensor", dtypes.bool_: "BoolTensor", dtypes.bfloat16: "BFloat16Tensor",
 }  # fmt: skip

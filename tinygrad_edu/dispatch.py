@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .autograd import unfinished
@@ -18,12 +18,14 @@ from .autograd.memory import memory_of
 from .autograd.modes import state, tell, values_are_seen
 from .autograd.unfinished import Unfinished, wait, waiting
 from .backend.device import IGNORED, errors, is_array, module_of, of_array
+from .backend.dtypes import is_floating
 from .backend.gpu import array_types
 from .ops import transfer
 
 _twins: dict[str, dict[str, Any]] = {}  # op name -> device type -> fused twin
 _halves: dict[str, Any] = {}  # op name -> the twin for float16 on the CPU
 _smallest: dict[str, float] = {}  # op name -> the least number of elements that any of its twins takes
+_pair_of: Callable[[Any], Any] = lambda op: op  # noqa: E731  # of an op, what runs where it meets bfloat16
 _NEVER = float("inf")
 _use_twins = os.environ.get("TINYGRAD_EDU_KERNELS", "auto") != "reference"
 
@@ -41,6 +43,12 @@ def register_half(op: Any, pair: Any) -> None:
     """Let `pair` run in the place of `op` on float16 on the CPU; all else as for `register_twin`."""
     _halves[op.name] = pair
     _smallest[op.name] = min(_smallest.get(op.name, _NEVER), pair.smallest)
+
+
+def register_bfloat16(pair_of: Callable[[Any], Any]) -> None:
+    """Let `pair_of(op)` run in the place of every op that meets bfloat16 and has no twin that takes it."""
+    global _pair_of
+    _pair_of = pair_of
 
 
 def forget_twins() -> None:
@@ -72,13 +80,19 @@ def use_kernels(which: str) -> Iterator[None]:
 def select(op: Any, first: Any, arrays: list[Any], attrs: dict[str, Any]) -> Any:
     """The pair to run for this op on these arrays, of which `first` is a Tensor's."""
     if not _use_twins:
-        return op
+        return readable(op, first, arrays)
     device = of_array(first).type
     half = device == "cpu" and first.dtype.char == "e"
     twin = _halves.get(op.name) if half else _twins.get(op.name, {}).get(device)
     if twin is None or first.size < getattr(twin, "smallest", 0) or not twin.accepts(*arrays, **attrs):
-        return op
+        return readable(op, first, arrays)
     return twin
+
+
+def readable(op: Any, first: Any, arrays: Sequence[Any]) -> Any:
+    """The op itself; where it meets bfloat16, the same computed in float32."""
+    met = first.dtype.kind != "f" and any(hasattr(x, "dtype") and x.dtype.char == "E" for x in arrays)
+    return _pair_of(op) if met else op
 
 
 def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
@@ -109,7 +123,8 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     assert maker is not None, f"{op.name} needs at least one Tensor"
     first = maker._array
     xp = module_of(first)
-    pair = select(op, first, arrays, attrs) if first.size >= _smallest.get(op.name, _NEVER) else op
+    asked = first.size >= _smallest.get(op.name, _NEVER)
+    pair = select(op, first, arrays, attrs) if asked else readable(op, first, arrays)
     observed = state.observers
     if observed:
         tell("starting", op)
@@ -139,7 +154,7 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     if op.may_alias and memory_of(y) is memory_of(first):  # a view counts in-place changes together with what it shows
         result._share_memory_of(maker)
     dtype = y.dtype
-    if not any(parents) or dtype.kind != "f":  # integers have no gradient
+    if not any(parents) or not is_floating(dtype):  # integers have no gradient
         return result
 
     constants: tuple[Any, ...] = (None,) * len(parents)  # a parent can make its value again

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .autograd.exhausted import allocates
 from .backend import dtypes, transfers
 from .backend.device import Device, array_module, as_device
 from .backend.random import Stream
@@ -97,6 +98,7 @@ def _floating(dtype: Any, name: str) -> Any:
     return d.dtype
 
 
+@allocates
 def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
          requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Numbers uniform on [0, 1), in the given shape.
@@ -109,6 +111,7 @@ def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, devi
     return made(stream_of(generator).uniform(sizes(size), _floating(dtype, "rand"), xp), requires_grad)
 
 
+@allocates
 def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
           requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Numbers from the normal distribution of mean 0 and variance 1, in the given shape.
@@ -119,6 +122,7 @@ def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, dev
     return made(stream_of(generator).normal(sizes(size), _floating(dtype, "randn"), xp), requires_grad)
 
 
+@allocates
 def randint(low: int = 0, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: Any = None,
             device: Any = None) -> Tensor:  # fmt: skip
     """Integers uniform on low, ..., high - 1, in the shape `size`; `randint(high, size)` starts at 0.
@@ -137,6 +141,7 @@ def randint(low: int = 0, high: Any = None, size: Any = None, *, generator: Gene
     return drawn if dtype is None else cast(drawn, dtypes.as_dtype(dtype))
 
 
+@allocates
 def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Tensor:
     """The integers 0 .. n-1 (int64, or dtype) in a random order, shape (n,). RuntimeError: n is negative."""
     if n < 0:
@@ -169,6 +174,7 @@ def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any
     return cast(drawn, dtypes.as_dtype(dtype or input.dtype))
 
 
+@allocates
 def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None) -> Tensor:
     """Normal with this mean and standard deviation (numbers with a size, or tensors that broadcast)."""
     if size is None:
@@ -180,6 +186,7 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator 
     return randn(size, generator=generator, device=place) * std + mean
 
 
+@allocates
 def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """1 with the probability that the input gives for each element, else 0. RuntimeError: not a probability."""
     require_tensor("bernoulli", "input", input)
@@ -190,6 +197,7 @@ def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     return made((u < p).astype(p.dtype))
 
 
+@allocates
 def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
                 generator: Generator | None = None) -> Tensor:  # fmt: skip
     """Indices drawn with probabilities proportional to the rows of the input.
@@ -199,12 +207,12 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
     RuntimeError: negative or non-finite weights, a row of zeros, more samples than non-zero weights.
     """
     require_tensor("multinomial", "input", input)
-    if input._array.dtype.kind != "f" or input.ndim not in (1, 2):
+    if not dtypes.is_floating(input._array.dtype) or input.ndim not in (1, 2):
         raise RuntimeError(
             f"multinomial expects floating weights of shape (C,) or (N, C), got {input.dtype} {tuple(input.shape)}"
         )
     xp = input._xp
-    weights = xp.atleast_2d(input._array).astype(np.float64)
+    weights = xp.atleast_2d(ready(input)).astype(np.float64)
     if not bool((xp.isfinite(weights) & (weights >= 0)).all()):
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
     if num_samples <= 0:

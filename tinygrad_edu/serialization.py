@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .backend import transfers
+from .backend import dtypes, transfers
 from .backend.device import CPU, address, as_device
 from .tensor import Tensor, made
 
@@ -33,9 +33,9 @@ MAX_DEPTH = 100
 
 # safetensors' names of the dtypes; its files are little-endian.
 _CODES = {"bool": "BOOL", "uint8": "U8", "int8": "I8", "int16": "I16", "int32": "I32", "int64": "I64",
-          "float16": "F16", "float32": "F32", "float64": "F64"}  # fmt: skip
-_DTYPES = {code: np.dtype(name).newbyteorder("<") for name, code in _CODES.items()}
-_DTYPES["BF16"] = np.dtype("<u2")  # the upper half of a float32
+          "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64"}  # fmt: skip
+_DTYPES = {code: np.dtype(name).newbyteorder("<") for name, code in _CODES.items() if name != "bfloat16"}
+_DTYPES["BF16"] = np.dtype("<u2")  # its bits
 _DTYPES["BOOL"] = np.dtype("u1")
 
 
@@ -64,7 +64,6 @@ def load(f: str | os.PathLike[str] | BinaryIO, map_location: Any = None, *, weig
 
     map_location: the device to load to, by default the CPU. weights_only is accepted from PyTorch programs; no code is
     ever loaded.
-    bfloat16 becomes float32, which holds all its values.
 
     FileNotFoundError: no such file. ValueError: a pickle, or a file that is truncated, damaged or of another kind.
     """
@@ -242,7 +241,9 @@ def _write(file: BinaryIO, arrays: dict[str, Any], metadata: dict[str, str]) -> 
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
     for name in order:
-        array = np.asarray(transfers.to_host(arrays[name]), dtype=arrays[name].dtype.newbyteorder("<"), order="C")
+        array = transfers.to_host(arrays[name])
+        array = array.view(np.uint16) if array.dtype.kind == "V" else array
+        array = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
         file.write(array.reshape(-1).view(np.uint8).data)
 
 
@@ -299,6 +300,5 @@ def _native(array: Any, code: str) -> Any:
     """The array in this machine's byte order, and in a dtype of ours."""
     if code == "BOOL":
         return np.asarray(array != 0)
-    if code == "BF16":
-        return np.asarray(array.astype(np.uint32) << 16, dtype=np.uint32).view(np.float32)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array.view(dtypes.bfloat16.dtype) if code == "BF16" else array

@@ -16,6 +16,7 @@ import numpy as np
 
 from . import absent
 from .autograd.engine import Leaf, Node, Version
+from .autograd.exhausted import allocates, out_of_memory
 from .autograd.grad import backward
 from .autograd.memory import memory_of
 from .autograd.modes import enable_grad, no_grad, state
@@ -143,6 +144,7 @@ class Tensor:
     __array_ufunc__ = None  # NumPy then leaves `array + tensor` to the tensor
     __array_priority__ = 1000
 
+    @allocates
     def __init__(self, *data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> None:
         chosen = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
         place = as_device(device)
@@ -200,6 +202,7 @@ class Tensor:
         """A leaf that shares the memory."""
         return self.detach().requires_grad_(self.requires_grad)
 
+    @allocates
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self._node is not None:
             raise RuntimeError(
@@ -494,21 +497,25 @@ class Tensor:
 
     # ---- new tensors like this one ---------------------------------------------------------------------------------
 
+    @allocates
     def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
         """A tensor of this data, in this tensor's dtype."""
         array = np.array(transfers.to_host(getattr(data, "_array", data)), dtype=self._dtype_or(dtype))
         return made(transfers.to_device(array, self._device_or(device)), requires_grad)
 
+    @allocates
     def new_zeros(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
         """Zeros of this shape, in this tensor's dtype."""
         xp = array_module(self._device_or(device))
         return made(xp.zeros(arguments.sizes(size), self._dtype_or(dtype)), requires_grad)
 
+    @allocates
     def new_ones(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
         """Ones of this shape, in this tensor's dtype."""
         xp = array_module(self._device_or(device))
         return made(xp.ones(arguments.sizes(size), self._dtype_or(dtype)), requires_grad)
 
+    @allocates
     def new_full(self, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
                  requires_grad: bool = False) -> Tensor:  # fmt: skip
         """This number everywhere, in this tensor's dtype."""
@@ -716,7 +723,10 @@ class Tensor:
         """Write function(self, ...) into this tensor."""
         self._check_may_change(name)
         if state.recording and any(getattr(x, "requires_grad", False) for x in (self, *args, *kwargs.values())):
-            before = self._result(self._array.copy(), self._node)  # what is saved for backward outlives the change
+            try:
+                before = self._result(self._array.copy(), self._node)  # what is saved for backward outlives the change
+            except MemoryError as error:
+                raise out_of_memory(f"{name} of {tuple(self.shape)}", error) from error
             return self._take(function(before, *(before if x is self else x for x in args), **kwargs))
         return self._take(function(self, *args, **kwargs))
 
@@ -818,7 +828,10 @@ class Tensor:
         self._check_may_change(name)
         if floating and not self.is_floating_point():
             raise NotImplementedError(f"{name}: expected a floating tensor, this one is {self.dtype}")
-        self._array[...] = draw(stream_of(generator), self._array)
+        try:
+            self._array[...] = draw(stream_of(generator), self._array)
+        except MemoryError as error:
+            raise out_of_memory(f"{name} of {tuple(self.shape)}", error) from error
         return self._changed()
 
     def multinomial(self, num_samples: int, replacement: bool = False, *, generator: Any = None) -> Tensor:
@@ -842,6 +855,7 @@ class Tensor:
 
     __getitem__ = indexing.getitem
 
+    @allocates
     def __setitem__(self, index: Any, value: Any) -> None:
         """Write `value` (broadcast, cast to this dtype) into the elements that `x[index]` would give."""
         place = indexing.Place(self, index)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..backend.dtypes import finfo, is_floating
 from .engine import Leaf, Node
 from .function import FunctionCall, FunctionOutput
 from .modes import observe, state
@@ -105,14 +106,14 @@ class set_detect_anomaly:
 def has_nan(x: Any) -> bool:
     """Whether an array or a number holds a NaN."""
     if hasattr(x, "dtype"):
-        return x.dtype.kind == "f" and bool((x != x).any())
+        return is_floating(x.dtype) and bool((x != x).any())
     return x != x
 
 
 def has_infinity(x: Any) -> bool:
     """Whether an array or a number holds an infinity."""
     if hasattr(x, "dtype"):
-        return x.dtype.kind == "f" and bool((abs(x) == math.inf).any())
+        return is_floating(x.dtype) and bool((abs(x) == math.inf).any())
     return isinstance(x, float) and math.isinf(x)
 
 
@@ -191,7 +192,7 @@ def _made(node: Node, inputs: list[Any], y: Any, values: Values) -> Origin:
     elif found is None and not has_nan(y):
         largest = max(map(_largest, inputs))
         found = (
-            f"it overflowed, for its operands reach {largest:.4g} and {y.dtype} ends at {_limit(node.xp, y.dtype):.4g}",
+            f"it overflowed, for its operands reach {largest:.4g} and {y.dtype} ends at {_limit(y.dtype):.4g}",
             "Scale the values down before it" + (", or compute in float32." if y.dtype.itemsize == 2 else "."),
         )
     what, fix = found or ("it is not defined for these operands", "Look at its operands.")
@@ -225,12 +226,12 @@ def _largest(x: Any) -> float:
     """The largest magnitude among the finite values."""
     if not hasattr(x, "dtype"):
         return abs(x) if x is not None and math.isfinite(x) else 0.0
-    size = abs(x[(x == x) & (abs(x) != math.inf)] if x.dtype.kind == "f" else x)
+    size = abs(x[(x == x) & (abs(x) != math.inf)] if is_floating(x.dtype) else x)
     return float(size.max()) if size.size else 0.0
 
 
-def _limit(xp: Any, dtype: Any) -> float:
-    return float(xp.finfo(dtype).max)
+def _limit(dtype: Any) -> float:
+    return finfo(dtype).max
 
 
 def _count(x: Any) -> str:
@@ -334,7 +335,7 @@ def _pow(node: Node, inputs: list[Any], y: Any) -> Words | None:
 
 
 def _exp(node: Node, inputs: list[Any], y: Any) -> Words | None:
-    limit = _limit(node.xp, y.dtype)
+    limit = _limit(y.dtype)
     ends = {"exp2": math.log2(limit)}.get(node.op.name, math.log(limit))
     return (
         f"it overflowed: the largest input is {_largest(inputs[0]):.4g}, and in {y.dtype} it overflows above "
@@ -372,8 +373,7 @@ def _softmax(node: Node, inputs: list[Any], y: Any) -> Words | None:
 
 def _cast(node: Node, inputs: list[Any], y: Any) -> Words | None:
     return (
-        f"the number does not fit: values reach {_largest(inputs[0]):.6g}, and {y.dtype} ends at "
-        f"{_limit(node.xp, y.dtype):.6g}",
+        f"the number does not fit: values reach {_largest(inputs[0]):.6g}, and {y.dtype} ends at {_limit(y.dtype):.6g}",
         "Keep it in float32, or scale it down first (a GradScaler does so for the loss).",
     )
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from ..backend import dtypes, gpu
 from .memory import joined, memory_of
 from .memory import owner as owner
 from .modes import state, tell
@@ -72,6 +73,11 @@ class Node:
     def name(self) -> str:
         """The name as PyTorch writes it: `MulBackward0` for `mul`."""
         return "".join(part.capitalize() for part in self.op.name.split("_")) + "Backward0"
+
+    @property
+    def computes_wide(self) -> bool:
+        """Whether it computed bfloat16 in float32, which the pair does and the op does not."""
+        return getattr(self.dtype, "kind", None) == "V"
 
     @property
     def next_functions(self) -> tuple[tuple[Node | Leaf | None, int], ...]:
@@ -197,6 +203,10 @@ class Part:
         """Add the values to an array of the whole gradient's shape."""
         raise NotImplementedError
 
+    def astype(self, dtype: Any) -> Part:
+        """The same in another dtype."""
+        raise NotImplementedError
+
 
 class Leaf:
     """The end of the graph at a tensor that the user made: its gradient is added to the tensor's `.grad`."""
@@ -253,7 +263,7 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     """Undo broadcasting: sum the gradient over the axes along which the input of this shape was repeated."""
     extra = g.ndim - len(shape)
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1)
-    return g.sum(axis=axes).reshape(shape)
+    return dtypes.wide(g).sum(axis=axes).reshape(shape).astype(g.dtype, copy=False)
 
 
 def in_backward_order(roots: Iterable[Node | Leaf], targets: Sequence[Node | Leaf] = ()) -> list[Node | Leaf]:
@@ -365,25 +375,25 @@ def _walk(
         for node in order:
             if node not in pending.sums:  # every path to it ended in an op without a gradient
                 continue
+            if gpu.several:
+                gpu.enter(node.xp)
             gy, owned = pending.take(node)
             if node.hooks:
                 for hook in tuple(node.hooks):
                     replaced = hook(gy)
                     gy = gy if replaced is None else replaced
                 owned = False  # a hook may have kept it
+                gpu.enter(node.xp)  # and have computed on another GPU
             if targets:
                 if node in targets:
                     captured[node] = gy
             elif isinstance(node, Leaf):
-            if gpu.several:
-                gpu.enter(node.xp)
                 node.tensor._accumulate_grad(gy, owned=owned)
                 if observed:
                     tell("arrived", node, _plain(gy))
             elif node.retain is not None:
                 node.retain(gy)
             if isinstance(node, Leaf) or (targets and wanted.isdisjoint(node.parents)):  # nothing further back
-                gpu.enter(node.xp)  # and have computed on another GPU
                 continue
             if observed and node.op.observed:
                 tell("propagating", node)

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
+from ..backend import gpu
+from ..backend.dtypes import is_floating
 from .engine import Leaf, Node, whole
 from .memory import memory_of
 
@@ -56,9 +58,12 @@ class Recorder:
     def gradients(self, node: Node, gy: Any, wanted: Container[Node | Leaf]) -> list[Any]:
         """`Node.gradients`, recorded: Tensors from a Tensor."""
         node.check_usable()
+        self.mirror.xp = node.xp  # a graph may go from one device to another
+        saved = self._saved(node)
+        gpu.enter(node.xp)
         given = self.mirror.wrap(gy) if hasattr(gy, "_array") else gy
         try:
-            found = node.fitted(node.op.backward(self.mirror, self._saved(node), given), wanted)
+            found = node.fitted(node.op.backward(self.mirror, saved, given), wanted)
             return [getattr(whole(g, self.mirror), "tensor", g) for g in found]
         except NotImplementedError as error:
             raise NotImplementedError(
@@ -71,13 +76,17 @@ class Recorder:
         if node.pair is node.op and not any(map(_floating, saved)):
             return saved
         run = self._run(node)
-        known = {id(x): x for x in run.inputs}
+        wide = node.computes_wide  # what it saved is not what the op saves on Tensors
+        known = {id(x): self._constant(x) if wide and _floating(x) else x for x in run.inputs}
         known |= {id(x): self.mirror.wrap(t) for x, t in zip(run.inputs, run.tensors, strict=True) if t is not None}
         known[id(run.y)] = self.mirror.wrap(run.output)
-        if all(id(s) in known or not _floating(s) for s in run.saved):
+        if not wide and all(id(s) in known or not _floating(s) for s in run.saved):
             return tuple(known.get(id(s), s) for s in run.saved)
         again = node.op.forward(self.mirror, *(known[id(x)] for x in run.inputs), **node.attrs)[1]
-        return tuple(known.get(id(s), a) for s, a in zip(run.saved, again, strict=True))
+        return again if wide else tuple(known.get(id(s), a) for s, a in zip(run.saved, again, strict=True))
+
+    def _constant(self, x: Any) -> Any:
+        return self.mirror.wrap(self.mirror.tensor(x, None))
 
     def _run(self, node: Node) -> _Run:
         """The node's forward, run again, after those of its parents."""
@@ -104,7 +113,9 @@ class Recorder:
             if t is None or isinstance(parent, Leaf):
                 kept.append(x)  # not computed anew
         node.check_unchanged(kept)
-        y, saved = node.op.forward(node.xp, *inputs, **node.attrs)
+        gpu.enter(node.xp)
+        pair = node.pair if node.computes_wide else node.op
+        y, saved = pair.forward(node.xp, *inputs, **node.attrs)
         output = self.mirror.tensor(node.xp.asarray(y), node)
         if node.op.may_alias and tensors[0] is not None and memory_of(output._array) is memory_of(tensors[0]._array):
             output._share_memory_of(tensors[0])
@@ -112,4 +123,4 @@ class Recorder:
 
 
 def _floating(x: Any) -> bool:
-    return hasattr(x, "strides") and x.dtype.kind == "f"
+    return hasattr(x, "strides") and is_floating(x.dtype)

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable
 from typing import Any, cast
 
+from ..backend import gpu
 from ..backend.device import quiet
 from .engine import Leaf, Node, in_backward_order
 from .function import FunctionCall, FunctionOutput
@@ -56,4 +57,6 @@ class Values:
         inputs = self.inputs(node)
         given = [x for x, p in zip(inputs, node.parents, strict=True) if not isinstance(p, Node)]
         node.check_unchanged(given)
-        return node.xp.asarray(node.op.forward(node.xp, *inputs, **node.attrs)[0])
+        gpu.enter(node.xp)
+        pair = node.pair if node.computes_wide else node.op
+        return node.xp.asarray(pair.forward(node.xp, *inputs, **node.attrs)[0])

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 BOOL, INTEGER, FLOATING = 0, 1, 2
-_CATEGORY = {"b": BOOL, "u": INTEGER, "i": INTEGER, "f": FLOATING}
+# By NumPy's kind. It knows bfloat16 once ml_dtypes is imported, and calls its kind V.
+_CATEGORY = {"b": BOOL, "u": INTEGER, "i": INTEGER, "f": FLOATING, "V": FLOATING}
 
 
 class dtype:
@@ -34,7 +36,7 @@ class dtype:
 
     @property
     def is_signed(self) -> bool:
-        return self.dtype.kind in "if"
+        return self.dtype.kind in "ifV"
 
     @property
     def is_complex(self) -> bool:
@@ -64,14 +66,30 @@ int16 = dtype("int16")
 int32 = dtype("int32")
 int64 = dtype("int64")
 float16 = dtype("float16")
+bfloat16 = dtype("bfloat16")
 float32 = dtype("float32")
 float64 = dtype("float64")
 
-ALL = (bool_, uint8, int8, int16, int32, int64, float16, float32, float64)
+ALL = (bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64)
 _BY_NUMPY = {d.dtype: d for d in ALL}
 _BY_PYTHON = {bool: bool_, int: int64, float: float32}  # what a Python number becomes as a tensor
 
 _default = float32
+
+
+def is_floating(dtype: Any) -> bool:
+    """Whether this dtype of an array holds floating numbers."""
+    return dtype.kind in "fV"
+
+
+def kind_of(dtype: Any) -> str:
+    """The kind of number that this dtype of an array holds: 'b', 'i', 'u' or 'f'."""
+    return "f" if dtype.kind == "V" else dtype.kind
+
+
+def wide(array: Any) -> Any:
+    """The array, in float32 if it is bfloat16, with which array libraries can do little by themselves."""
+    return array.astype(np.float32) if array.dtype.kind == "V" else array
 
 
 def get_default_dtype() -> dtype:
@@ -110,6 +128,8 @@ def _promote(a: dtype, b: dtype) -> dtype:
     """The smallest type that holds both, a floating type winning over any integer (int64 + float16 = float16)."""
     if a.category != b.category:
         return a if a.category > b.category else b
+    if {a, b} == {float16, bfloat16}:  # neither holds the other
+        return float32
     return _BY_NUMPY[np.promote_types(a.dtype, b.dtype)]
 
 
@@ -147,7 +167,7 @@ class finfo:
         d = as_dtype(_default if type is None else type)
         if not d.is_floating_point:
             raise TypeError(f"finfo: expected a floating dtype, got {d!r}; use iinfo for integers")
-        info = np.finfo(d.dtype)
+        info = ml_dtypes.finfo(d.dtype)  # which is NumPy's for NumPy's types
         self.dtype, self.bits = d.name, info.bits
         self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)
         self.tiny = self.smallest_normal = float(info.tiny)

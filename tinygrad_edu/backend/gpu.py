@@ -155,6 +155,11 @@ def has_bfloat16() -> bool:
     return bool(cp.cuda.runtime.is_hip or int(cp.cuda.Device(_current.index).compute_capability) >= 80)
 
 
+def ran_out(error: MemoryError) -> int | None:
+    """The GPU whose memory ran out by this error; None: it was the CPU's."""
+    return int(cupy().cuda.runtime.getDevice()) if type(error).__module__.startswith("cupy") else None
+
+
 def allow_tf32(allowed: bool) -> None:
     """Whether products of two float32 matrices may round their factors to TF32: 10 bits, and several times as fast.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def _require_floating(name: str, input: Tensor) -> None:
     require_tensor(name, "input", input)
-    if (form(input) if waiting else input._array).dtype.kind != "f":
+    if not dtypes.is_floating((form(input) if waiting else input._array).dtype):
         raise NotImplementedError(f"{name}: expected a floating tensor, got {input.dtype}")
 
 
@@ -66,7 +66,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
         raise RuntimeError("Bool inputs not supported for hardtanh")
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val must not be above max_val, got {min_val} and {max_val}")
-    low, high = (min_val, max_val) if kind == "f" else (int(min_val), int(max_val))
+    low, high = (min_val, max_val) if dtypes.is_floating(input._array.dtype) else (int(min_val), int(max_val))
     return _apply(ops.Hardtanh, input, inplace, low=low, high=high)
 
 
@@ -200,7 +200,7 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     kind = input._array.dtype.kind
     if kind == "b":
         raise NotImplementedError("threshold: not implemented for bool; convert the tensor, for example by .int()")
-    if kind != "f":
+    if not dtypes.is_floating(input._array.dtype):
         threshold, value = int(threshold), int(value)
 
     def function(x: Tensor) -> Tensor:

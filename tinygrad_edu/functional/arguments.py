@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 Number = bool | int | float
 # The Python numbers that leave an array of each kind in its dtype.
-_WEAK: dict[str, tuple[type, ...]] = {"f": (float, int, bool), "i": (int, bool), "u": (int, bool), "b": (bool,)}
+_WEAK: dict[str, tuple[type, ...]] = {
+    "f": (float, int, bool), "V": (float, int, bool), "i": (int, bool), "u": (int, bool), "b": (bool,),
+}  # fmt: skip
 Dim = int | Sequence[int] | None
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,7 +77,7 @@ def cast(x: Tensor, dtype: dtypes.dtype) -> Tensor:
 
 def to_floating(x: Tensor) -> Tensor:
     """x in the default floating dtype if it holds integers or booleans (what sqrt, mean and division compute in)."""
-    return x if x._array.dtype.kind == "f" else cast(x, dtypes.get_default_dtype())
+    return x if dtypes.is_floating(x._array.dtype) else cast(x, dtypes.get_default_dtype())
 
 
 def operand(like: Tensor, x: Any) -> Tensor | Number:
@@ -134,8 +136,6 @@ def dim_indices(dim: Dim, ndim: int) -> tuple[int, ...]:
     return dims if ndim else ()
 
 
-def all_below(indices: Any, n: int, *, low: int = 0, ignored: int | None = None, name: str = "index") -> bool:
-    """Whether all integers of an array are in 0 .. n-1. As unsigned numbers negative ones are larger than any other.
 def ready(tensor: Any) -> Any:
     """The array of a tensor, to be computed with outside of ops: its device is the one that computes from now on."""
     if gpu.several:
@@ -143,6 +143,8 @@ def ready(tensor: Any) -> Any:
     return tensor._array
 
 
+def all_below(indices: Any, n: int, *, low: int = 0, ignored: int | None = None, name: str = "index") -> bool:
+    """Whether all integers of an array are in 0 .. n-1. As unsigned numbers negative ones are larger than any other.
 
     On a GPU the answer is True: nobody waits for it. If one is not in low .. n-1, nor `ignored`, the next reading of a
     value raises.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from ..backend.dtypes import is_floating
 from ..dispatch import apply
 from ..ops import attention as ops
 from .arguments import cast, require_tensor
@@ -76,7 +77,7 @@ def _bias(query: Tensor, mask: Tensor, shape: tuple[int, ...]) -> Tensor:
     sizes = zip(m.shape[::-1], shape[::-1], strict=False)
     if m.ndim > len(shape) or any(n not in (1, size) for n, size in sizes):
         raise RuntimeError(f"{NAME}: attn_mask of shape {m.shape} does not broadcast to (..., L, S) = {shape}")
-    if m.dtype.kind == "f":
+    if is_floating(m.dtype):
         return cast(mask, query.dtype)
     if m.dtype.kind != "b":
         raise RuntimeError(f"{NAME}: expected attn_mask to be bool or floating, got {mask.dtype.name}; use .bool()")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..backend.dtypes import is_floating
 from .arguments import promote, require_tensor
 from .elementwise import add, clamp, div, gt, logical_not, mul, sqrt, square, sub, where
 from .indexing import masked_fill
@@ -22,7 +23,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     require_tensor("cosine_similarity", "x1", x1)
     require_tensor("cosine_similarity", "x2", x2)
     a, b = promote(x1, x2)
-    if a._array.dtype.kind != "f":
+    if not is_floating(a._array.dtype):
         raise RuntimeError(f"cosine_similarity: expected a floating dtype, got {a.dtype.name}; convert with .float()")
     a, b = broadcast_tensors(a, b)
     length_a, length_b = (clamp(norm(x, 2, dim, keepdim=True), min=eps) for x in (a, b))
@@ -50,7 +51,7 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
         raise ValueError(f"{compute_mode} is not a valid value for compute_mode; use one of {', '.join(modes)}")
     for argument, x in ("x1", x1), ("x2", x2):
         require_tensor("cdist", argument, x)
-        if x._array.dtype.kind != "f":
+        if not is_floating(x._array.dtype):
             raise RuntimeError(f"cdist only supports floating-point dtypes, {argument} got: {x.dtype}")
         if x._array.ndim < 2:
             raise RuntimeError(f"cdist only supports at least 2D tensors, {argument} got: {x._array.ndim}D")
@@ -79,7 +80,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     require_tensor("pdist", "input", input)
     if input._array.ndim != 2:
         raise RuntimeError(f"pdist only supports 2D tensors, got: {input._array.ndim}D")
-    if input._array.dtype.kind != "f":
+    if not is_floating(input._array.dtype):
         raise RuntimeError(f"pdist only supports floating-point dtypes, got {input.dtype}")
     if p < 0:
         raise RuntimeError(f"pdist only supports non-negative p values, got {p}")

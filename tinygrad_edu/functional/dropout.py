@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from ..backend.dtypes import is_floating
 from ..dispatch import apply
 from ..ops import dropout as ops
 from .arguments import require_tensor
@@ -70,7 +71,7 @@ def _dropped(
         apart = axes_of[len(shape)]
     if not training or p == 0:
         return input
-    if input._array.dtype.kind != "f":
+    if not is_floating(input._array.dtype):
         raise RuntimeError(f"{name}: expected a floating input, got {input.dtype.name}; convert it with .float()")
     seed, counter = position_of_mask(ops.mask_shape(shape, apart))
 

@@ -31,9 +31,9 @@ def _floating_pair(a: Any, b: Any) -> tuple[Any, Any]:
 def _kind(x: Any) -> str:
     """The kind of number that x is or holds: 'b', 'i', 'u' or 'f'."""
     if hasattr(x, "_array"):
-        return x._array.dtype.kind
+        return dtypes.kind_of(x._array.dtype)
     if hasattr(x, "dtype"):  # an array or a number of NumPy's
-        return dtypes.as_dtype(x.dtype).dtype.kind
+        return dtypes.kind_of(dtypes.as_dtype(x.dtype).dtype)
     return "b" if isinstance(x, bool) else "i" if isinstance(x, int) else "f"
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd.modes import is_grad_enabled
-from ..backend.device import quiet
+from ..backend.device import module_of, quiet
+from ..backend.dtypes import finfo, is_floating
 from ..dispatch import apply
 from ..ops import indexing as ops
-from .arguments import all_below, cast, dim_index, on_tensor, require_tensor
+from .arguments import all_below, cast, dim_index, on_tensor, ready, require_tensor
 from .precision import autocasts
 from .shape import broadcast_shapes, expand, flatten, reshape
 
@@ -180,6 +181,7 @@ def _positions(mask: Any, shape: tuple[int, ...], dim: int) -> list[Any]:
                 f"The shape of the mask {list(array.shape)} at index {i} does not match the shape of the indexed "
                 f"tensor {list(shape)} at index {dim + i}"
             )
+    module_of(array)  # which computes there from now on
     return list(array.nonzero())
 
 
@@ -346,8 +348,8 @@ def _number(name: str, dtype: Any, value: Any) -> Any:
         value = value.item()
     if not isinstance(value, (bool, int, float)):
         raise TypeError(f"{name}(): argument 'value' must be Tensor or Number, not {type(value).__name__}")
-    if dtype.kind == "f":
-        fits = not math.isfinite(value) or abs(value) <= float(np.finfo(dtype).max)
+    if is_floating(dtype):
+        fits = not math.isfinite(value) or abs(value) <= finfo(dtype).max
     elif dtype.kind == "b":
         fits = True
     else:
@@ -563,7 +565,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 @on_tensor
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each number 0, 1, ... occurs in a vector of them; with weights, the sum of the weights of each."""
-    array = input._array
+    array = ready(input)
     if array.ndim != 1 or array.dtype.kind not in "iu" or (array.size and array.min() < 0):
         raise (RuntimeError if array.dtype.kind in "iu" else NotImplementedError)(
             f"bincount only supports 1-d non-negative integral inputs, got {input.dtype} of shape {tuple(input.shape)}"

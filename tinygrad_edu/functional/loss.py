@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..autograd.modes import no_grad
+from ..backend.dtypes import is_floating
 from ..dispatch import apply
 from ..ops import loss as ops
 from .activation import logsigmoid, relu
@@ -90,7 +91,7 @@ def cross_entropy(
     _check_class_arguments(name, input, target, weight, reduction)
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(f"{name}: label_smoothing must be between 0.0 and 1.0, got {label_smoothing}")
-    if target._array.dtype.kind == "f" and target._array.shape == input._array.shape:
+    if is_floating(target._array.dtype) and target._array.shape == input._array.shape:
         if ignore_index >= 0:
             raise RuntimeError(f"{name}: ignore_index={ignore_index} has no meaning for targets that are probabilities")
         return _cross_entropy_of_probabilities(input, target, weight, reduction, label_smoothing)
@@ -135,7 +136,7 @@ def _check_class_arguments(name: str, input: Tensor, target: Tensor, weight: Ten
     _require_reduction(name, reduction)
     require_tensor(name, "input", input)
     require_tensor(name, "target", target)
-    if input._array.dtype.kind != "f":
+    if not is_floating(input._array.dtype):
         raise NotImplementedError(f"{name}: expected a floating input, got {input.dtype.name}; convert it by .float()")
     if input._array.ndim == 0:
         raise ValueError(f"{name}: expected an input of 1 or more dimensions, (C), (N, C) or (N, C, d1, ...), got ()")
@@ -221,7 +222,7 @@ def _prediction_and_target(name: str, input: Tensor, target: Tensor, reduction: 
             stacklevel=4,
         )
     input, target = promote(input, target)
-    if input._array.dtype.kind != "f":
+    if not is_floating(input._array.dtype):
         raise NotImplementedError(f"{name}: expected floating tensors, got {input.dtype.name}; convert with .float()")
     return input, target
 
@@ -339,7 +340,7 @@ def _check_binary(name: str, input: Tensor, target: Tensor, reduction: str, **co
             f"{name}: target size {tuple(target.shape)} must be the same as input size {tuple(input.shape)}"
         )
     for argument, given in ("input", input), ("target", target):
-        if given._array.dtype.kind != "f":
+        if not is_floating(given._array.dtype):
             raise RuntimeError(
                 f"{name}: expected a floating {argument}, got {given.dtype.name}; convert it with .float()"
             )
@@ -657,7 +658,7 @@ def ctc_loss(
     _require_reduction(name, reduction)
     require_tensor(name, "log_probs", log_probs)
     require_tensor(name, "targets", targets)
-    if log_probs._array.dtype.kind != "f":
+    if not is_floating(log_probs._array.dtype):
         raise NotImplementedError(f"{name}: expected floating log_probs, got {log_probs.dtype.name}")
     if log_probs._array.ndim not in (2, 3) or not log_probs._array.size:
         raise RuntimeError(f"{name}: expected log_probs (T, B, C) or (T, C), got shape {tuple(log_probs.shape)}")

@@ -127,7 +127,7 @@ def vector_norm(x: Tensor, ord: float = 2, dim: Dim = None, keepdim: bool = Fals
     """The ord-norm (sum of |x|^ord)^(1/ord) along dim, or of all elements; see `norm`."""
     require_tensor("linalg.vector_norm", "x", x)
     x = x if dtype is None else cast(x, dtypes.as_dtype(dtype))
-    if x._array.dtype.kind != "f":
+    if not dtypes.is_floating(x._array.dtype):
         raise RuntimeError(f"linalg.vector_norm: Expected a floating point tensor as input. Got {x.dtype}")
     return norm(x, ord, dim, keepdim)
 
@@ -143,7 +143,7 @@ def matrix_norm(
     """
     require_tensor("linalg.matrix_norm", "A", A)
     A = A if dtype is None else cast(A, dtypes.as_dtype(dtype))
-    if A._array.dtype.kind != "f" or A.ndim < 2:
+    if not dtypes.is_floating(A._array.dtype) or A.ndim < 2:
         raise RuntimeError(f"linalg.matrix_norm: expected a floating matrix, got {A.dtype} {tuple(A.shape)}")
     rows, columns = (dim_index(d, A.ndim) for d in dim)
     if rows == columns:

@@ -36,7 +36,7 @@ def _over_dim(op: Any, input: Tensor, dim: int | None, dtype: Any) -> Tensor:
 
 
 def _require_floating(name: str, input: Tensor) -> None:
-    if (form(input) if waiting else input._array).dtype.kind != "f":
+    if not dtypes.is_floating((form(input) if waiting else input._array).dtype):
         raise NotImplementedError(f"{name}: expected a floating dtype, got {input.dtype.name}; convert it by .float()")
 
 
@@ -91,12 +91,13 @@ def rms_norm(
 ) -> Tensor:
     """x / sqrt(mean(x^2) + eps) * weight over the last axes, whose sizes are normalized_shape.
 
-    eps: the machine epsilon of the dtype if not given. Source: Zhang and Sennrich 2019, arXiv:1910.07467.
+    eps: if not given, the machine epsilon of the dtype, of float32 for a shorter one.
+    Source: Zhang and Sennrich 2019, arXiv:1910.07467.
     """
     if eps is None:
         require_tensor("rms_norm", "input", input)
         _require_floating("rms_norm", input)
-        eps = dtypes.finfo(input.dtype).eps
+        eps = dtypes.finfo(dtypes.promote_types(input.dtype, dtypes.float32)).eps
     return _normalised(ops.RmsNorm, input, normalized_shape, eps, weight=weight)
 
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..backend.dtypes import is_floating
 from ..dispatch import apply
 from ..ops import indexing as indexing_ops
 from ..ops import pooling as ops
@@ -78,7 +79,7 @@ def _max_pool(
                 f"{name}: a window with kernel_size={k}, padding={p}, dilation={d} lies wholly on the padding of axis "
                 f"{axis} of size {length}; use less padding or dilation"
             )
-    lowest = -math.inf if dtype.kind == "f" else int(xp.iinfo(dtype).min)
+    lowest = -math.inf if is_floating(dtype) else int(xp.iinfo(dtype).min)
     around = padded(x.detach(), grid.padding, grid.after, lowest)
     # Only a window of nothing but -inf finds its maximum in the padding before the first element. Its first place on
     # the input is meant: the smallest index that is a whole number of dilations further.
@@ -150,7 +151,7 @@ def _avg_pool(
     count_include_pad: bool, divisor_override: int | None,
 ) -> Tensor:  # fmt: skip
     xp, dtype = input._xp, input._array.dtype
-    if dtype.kind != "f" and dtype.name != "int64":
+    if not is_floating(dtype) and dtype.name != "int64":
         raise NotImplementedError(f"{name}: not implemented for {dtype.name}; convert the input by .float()")
     if divisor_override == 0:
         raise RuntimeError(
@@ -169,7 +170,7 @@ def _avg_pool(
                 start, end = xp.maximum(start, 0), xp.minimum(end, size)
             divisor = divisor[..., None] * (end - start).astype(dtype)  # one axis after the other
         divisor = input._result(divisor)
-    y = div(total, divisor, rounding_mode=None if dtype.kind == "f" else "trunc")
+    y = div(total, divisor, rounding_mode=None if is_floating(dtype) else "trunc")
     return as_given(y, x is input)
 
 
@@ -287,7 +288,7 @@ def _adaptive_max_pool(name: str, n: int, input: Tensor, output_size: Any, retur
 def _adapted(name: str, n: int, input: Tensor, output_size: Any) -> tuple[Tensor, Sizes]:
     """The input with a batch axis, and the size of the output along each axis."""
     x = in_batch(name, input, n)
-    if x._array.dtype.kind != "f":
+    if not is_floating(x._array.dtype):
         raise NotImplementedError(f"{name}: not implemented for {x._array.dtype}; convert the input by .float()")
     size = x._array.shape[2:]
     if 0 in size:

@@ -117,12 +117,12 @@ def _each(values: tuple[Any, ...]) -> list[Any]:
 
 def _may_be_cast(x: Any) -> bool:
     """Whether this is a tensor of floating numbers; who takes float64 wants it."""
-    return hasattr(x, "_array") and x._array.dtype.kind == "f" and x._array.dtype.itemsize < 8
+    return hasattr(x, "_array") and dtypes.is_floating(x._array.dtype) and x._array.dtype.itemsize < 8
 
 
 def _cast(x: Any, dtype: dtypes.dtype) -> Any:
     if type(x) in (list, tuple):
         return type(x)(_cast(y, dtype) for y in x)
-    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.itemsize < 8:  # as in `array @ tensor`
+    if isinstance(x, np.ndarray) and dtypes.is_floating(x.dtype) and x.itemsize < 8:  # as in `array @ tensor`
         return x.astype(dtype.dtype, copy=False)
     return cast(x, dtype) if _may_be_cast(x) else x

@@ -35,11 +35,11 @@ def _summable(input: Tensor, dtype: Any) -> Tensor:
     """input in the dtype that it is added or multiplied up in: integers and booleans as int64."""
     if dtype is not None:
         return cast(input, dtypes.as_dtype(dtype))
-    return input if input._array.dtype.kind == "f" else cast(input, dtypes.int64)
+    return input if dtypes.is_floating(input._array.dtype) else cast(input, dtypes.int64)
 
 
 def _require_floating(name: str, input: Tensor) -> None:
-    if input._array.dtype.kind != "f":
+    if not dtypes.is_floating(input._array.dtype):
         raise RuntimeError(
             f"{name}(): could not infer output dtype. Input dtype must be a floating point dtype, got {input.dtype}; "
             "convert it first, for example by .float()"
@@ -217,7 +217,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
 
 
 def _spread(op: Any, input: Tensor, dim: Any, unbiased: bool | None, keepdim: bool, correction: float | None) -> Tensor:
-    if input._array.dtype.kind != "f":
+    if not dtypes.is_floating(input._array.dtype):
         raise RuntimeError(f"{op.name}: std and var only support floating point dtypes, got {input.dtype}")
     if isinstance(dim, bool):  # var(x, False) is var(x, unbiased=False)
         dim, unbiased = None, dim

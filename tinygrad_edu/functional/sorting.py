@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..backend.dtypes import wide
 from .arguments import dim_index, on_tensor, require_tensor
 from .indexing import gather
 from .shape import flatten, reshape
@@ -29,6 +30,7 @@ def _picked(input: Tensor, at: int, indices: Any) -> ValuesAndIndices:
 
 def _order(xp: Any, array: Any, axis: int, descending: bool) -> Any:
     """The indices that sort an array. Equal elements keep their order; NaN counts as the largest."""
+    array = wide(array)
     if not descending:
         return xp.argsort(array, axis=axis, kind="stable")
     # Sorting the reversed array upwards and reading the result backwards keeps equal elements in order as well.
@@ -77,7 +79,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     n, xp = input._array.shape[at], input._xp
     if not 0 <= k <= n:
         raise RuntimeError(f"selected index k out of range: k is {k}, the dimension has size {n}")
-    array = xp.moveaxis(input._array, at, -1)
+    array = xp.moveaxis(wide(input._array), at, -1)
     if 0 < k < n:  # take the k of interest apart first: cheaper than sorting all
         part = xp.argpartition(array, n - k if largest else k - 1, -1)
         part = xp.sort(part[..., n - k :] if largest else part[..., :k], -1)
@@ -117,12 +119,12 @@ def unique(
 
     Also, if asked for, the place of each input element among them, and how often each occurs. Each NaN is different.
     """
-    array, xp = input._array, input._xp
+    array, xp = wide(input._array), input._xp
     axis = None if dim is None else dim_index(dim, array.ndim)
     found, inverse, counts = xp.unique(
         array, return_inverse=True, return_counts=True, axis=axis if array.ndim else None, equal_nan=False
     )
-    parts = [found]
+    parts = [found.astype(input._array.dtype, copy=False)]
     if return_inverse:
         parts.append(inverse.reshape(array.shape if axis is None else (array.shape[axis],)))
     if return_counts:
@@ -150,8 +152,8 @@ def searchsorted(
         raise RuntimeError(f"searchsorted(): side can only be 'left' or 'right' but got {side}")
     if side == "left" and right:
         raise RuntimeError("searchsorted(): side and right can't be set to opposites, got side of left while right")
-    sequence, xp = sorted_sequence._array, sorted_sequence._xp
-    values = input._array if hasattr(input, "_array") else xp.asarray(input)
+    sequence, xp = wide(sorted_sequence._array), sorted_sequence._xp
+    values = wide(input._array) if hasattr(input, "_array") else xp.asarray(input)
     at_right = "right" if right or side == "right" else "left"
     if sequence.ndim == 0 or (sequence.ndim > 1 and sequence.shape[:-1] != values.shape[:-1]):
         raise RuntimeError(
@@ -172,5 +174,5 @@ def searchsorted(
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each element is among the test elements (invert=True: is not). One of the two may be a number."""
     maker = elements if hasattr(elements, "_array") else test_elements
-    a, b = (getattr(x, "_array", x) for x in (elements, test_elements))
+    a, b = (wide(x._array) if hasattr(x, "_array") else x for x in (elements, test_elements))
     return maker._result(maker._xp.asarray(maker._xp.isin(a, b, assume_unique=assume_unique, invert=invert)))

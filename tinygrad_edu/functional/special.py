@@ -49,7 +49,7 @@ def _tensors(name: str, input: Any, other: Any) -> tuple[Any, Any]:
 
 
 def _kind(x: Any) -> str:
-    return x._array.dtype.kind
+    return dtypes.kind_of(x._array.dtype)
 
 
 # ---- inverse hyperbolic functions, angles ----------------------------------------------------------------------------
@@ -136,6 +136,8 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(p / (1 - p)), the inverse of the sigmoid; eps limits p to [eps, 1 - eps] first."""
     require_tensor("logit", "input", input)
     p = to_floating(input)
+    if p.itemsize < 4:  # 1 - eps could be 1
+        return cast(logit(cast(p, dtypes.float32), eps), p.dtype)
     if eps is not None:
         p = clamp(p, eps, 1 - eps)
     return sub(log(p), log1p(neg(p)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend import dtypes, transfers
-from .arguments import Dim, dim_index, is_tensor, on_tensor, require_tensor, to_floating
+from .arguments import Dim, dim_index, is_tensor, on_tensor, ready, require_tensor, to_floating
 from .elementwise import clamp, clone, div, isnan, lerp, logical_not, logical_xor, mul, ne, sqrt, sub, where
 from .indexing import gather
 from .linalg import matmul
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @on_tensor
 def nanmean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean along dim of the elements that are not NaN. RuntimeError: not a floating tensor."""
-    if input._array.dtype.kind != "f":
+    if not dtypes.is_floating(input._array.dtype):
         raise RuntimeError(f"nanmean(): expected input to have floating point dtype but got {input.dtype}")
     count = sum(logical_not(isnan(input)), dim, keepdim)
     return div(nansum(input, dim, keepdim, dtype=dtype), count)
@@ -139,7 +139,7 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     In about log2(n) steps, each of which joins sums of twice as many elements. NotImplementedError: of integers.
     """
     at = dim_index(dim, input.ndim)
-    if input._array.dtype.kind != "f":
+    if not dtypes.is_floating(input._array.dtype):
         raise NotImplementedError(f"logcumsumexp: not implemented for {input.dtype}; convert it first, as by .float()")
     if not input.ndim:
         return clone(input)
@@ -206,8 +206,8 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
 
     Elements outside are not counted. RuntimeError: not floating, no bins, min > max, infinite limits.
     """
-    x = input._array.reshape(-1)
-    if x.dtype.kind != "f":
+    x = ready(input).reshape(-1)
+    if not dtypes.is_floating(x.dtype):
         raise NotImplementedError(
             f"histc: not implemented for {input.dtype}; convert it first, for example by .float()"
         )

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..backend.dtypes import is_floating
 from ..dispatch import apply
 from ..ops import indexing as indexing_ops
 from .arguments import on_tensor
@@ -55,7 +56,7 @@ def interpolate(
     out, factors = _wanted_sizes(x, size, scale_factor, recompute_scale_factor)
     if mode == "area":
         return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[n - 1](x, out)
-    if x._array.dtype.kind != "f" and (mode in _SMOOTH or x._array.dtype.kind == "b"):
+    if not is_floating(x._array.dtype) and (mode in _SMOOTH or x._array.dtype.kind == "b"):
         raise NotImplementedError(f"interpolate: {mode} is not implemented for {x.dtype.name}; convert it by .float()")
     for axis, (m, factor) in enumerate(zip(out, factors, strict=True), 2):
         x = _resized(x, axis, m, factor, mode, bool(align_corners), antialias)

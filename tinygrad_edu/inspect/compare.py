@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.dtypes import as_dtype, finfo
 from ..serialization import atomic_write
 from .record import (
     BackwardRecord,
@@ -545,9 +546,7 @@ def _relative(x: np.ndarray, y: np.ndarray, rms: float) -> np.ndarray:
 
 def _eps(dtype: str) -> float:
     """The rounding unit of a dtype, 0 of integers and booleans."""
-    if dtype == "bfloat16":
-        return 2.0**-7
-    return float(np.finfo(dtype).eps) if dtype.startswith("float") else 0.0
+    return finfo(as_dtype(dtype)).eps if "float" in dtype else 0.0
 
 
 def _called(p: ParameterRecord) -> str:

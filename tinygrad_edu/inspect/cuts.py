@@ -15,6 +15,7 @@ from typing import Any
 from .. import creation
 from ..autograd.engine import _PACKAGE, Leaf, Node, _user_line, owner
 from ..autograd.modes import state
+from ..backend.dtypes import is_floating
 from ..tensor import Tensor
 from .names import Names, code_line
 
@@ -180,11 +181,11 @@ class Watch:
             what = f"{self.place(e)} ran under no_grad(), so it was not recorded"
             return Cut("no_grad", what, "Compute it outside of no_grad(), or in enable_grad().", e)
         dtype = e.outputs[0].dtype
-        if e.name == "cast" and dtype.kind != "f":
+        if e.name == "cast" and not is_floating(dtype):
             what = f"{self.place(e)} made {dtype} of it, and integers have no gradient"
             fix = "Stay in floating point; to choose by index use gather() or a softmax-weighted sum."
             return Cut("integer", what, fix, e)
-        if not e.differentiable or dtype.kind != "f":
+        if not e.differentiable or not is_floating(dtype):
             what = f"{self.place(e)} gives {dtype} and has no gradient: it does not follow small changes of its input"
             fix = "Put something smooth in its place: softmax() for argmax(), sigmoid() for a comparison."
             return Cut("integer", what, fix, e)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import dtypes
 from .values import CORNER, WHOLE, on_host
 
 Index = tuple[int, ...]
@@ -148,7 +149,7 @@ def part(x: Any, index: tuple[Any, ...]) -> np.ndarray:
 
 
 def is_floating(x: Any) -> bool:
-    return hasattr(x, "shape") and x.dtype.kind == "f"
+    return hasattr(x, "shape") and dtypes.is_floating(x.dtype)
 
 
 def shape_of(x: Any) -> tuple[int, ...]:

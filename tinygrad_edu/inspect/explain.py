@@ -19,6 +19,7 @@ from ..autograd.memory import memory_of
 from ..autograd.modes import state
 from ..autograd.replay import Values
 from ..backend.device import quiet
+from ..backend.dtypes import is_floating
 from ..tensor import Tensor
 from .cuts import Watch
 from .flow import Edge, Flow, check, check_history, check_kept, norm
@@ -573,5 +574,5 @@ def _ranges(inputs: list[Any]) -> list[str]:
     return [
         f"{i} goes from {float(x.min()):.4g} to {float(x.max()):.4g}"
         for i, x in enumerate(inputs)
-        if hasattr(x, "dtype") and x.dtype.kind == "f" and x.size
+        if hasattr(x, "dtype") and is_floating(x.dtype) and x.size
     ]  # fmt: skip

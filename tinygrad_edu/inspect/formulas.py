@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autograd.engine import sum_to, whole
+from ..backend import dtypes
 from ..backend.random import keep_mask
 from ..ops.attention import weights_shape
 from ..ops.indexing import first_index_axis
@@ -76,13 +77,13 @@ def _ask(e: Element) -> None:
     """An operation without a formula: its own backward says what a gradient of 1 at the element becomes."""
     e.exact = False
     kind = reference_ops().get(e.name)
-    known = kind is not None and kind.differentiable and e.y.dtype.kind == "f" and not _any_opaque(e.attrs.values())
+    known = kind is not None and kind.differentiable and is_floating(e.y) and not _any_opaque(e.attrs.values())
     e.lines.append(f"{place('y', e.index)} = {short(e.value)}, by {e.name}{', without a derivative' * (not known)}")
     if kind is None or not known:
         return
-    arrays = [on_host(x) if hasattr(x, "shape") else x for x in e.inputs]
+    arrays = [dtypes.wide(on_host(x)) if hasattr(x, "shape") else x for x in e.inputs]
     _, saved = kind.forward(np, *arrays, **e.attrs)
-    one = np.zeros(e.y.shape, e.y.dtype)
+    one = np.zeros(e.y.shape, dtypes.wide(e.y).dtype)
     one[e.index] = 1
     found = kind.backward(np, saved, one)
     for k, g in enumerate(found if isinstance(found, tuple) else (found,)):

@@ -12,6 +12,7 @@ import numpy as np
 from ..autograd.engine import Leaf, Node, sum_to, whole
 from ..autograd.replay import Values
 from ..backend.device import quiet
+from ..backend.dtypes import finfo, is_floating
 from ..ops.attention import Attention
 from ..ops.dropout import Dropout
 from ..ops.normalization import Softmax
@@ -66,7 +67,7 @@ def reason(node: Node, i: int, values: Values, gy: Any, names: Names) -> Reason:
 def exact(node: Node, i: int, inputs: list[Any], gy: Any) -> Any:
     """The gradient of input i computed again in float64; None where the op cannot be run so."""
     inputs = all_on_host(inputs)
-    wide = [x.astype(np.float64) if hasattr(x, "dtype") and x.dtype.kind == "f" else x for x in inputs]
+    wide = [x.astype(np.float64) if hasattr(x, "dtype") and is_floating(x.dtype) else x for x in inputs]
     try:
         with quiet:
             _, saved = node.op.forward(np, *wide, **node.attrs)
@@ -83,7 +84,8 @@ def _underflow(at: _At) -> Reason | None:
     if g is None or not g.any():
         return None
     largest = float(np.abs(g).max())
-    smallest = float(np.finfo(at.gy.dtype).smallest_subnormal)
+    limits = finfo(at.gy.dtype)
+    smallest = limits.tiny * limits.eps
     if largest > smallest:
         return None
     return Reason(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd.engine import Leaf, Node, in_backward_order
+from ..backend.dtypes import finfo
 from ..tensor import Tensor
 from .flow import Edge, Flow, check, check_history, check_kept, norm
 from .names import Names, line
@@ -64,7 +65,7 @@ class Receipt:
                 for line in lines:
                     rest += line.gradient._array
                 self.error = norm(rest)
-            eps = float(np.finfo(total.dtype).eps)
+            eps = finfo(total.dtype).eps
             self.rounding = len(lines) * eps * (sum(line.norm for line in lines) + self.norm)
         self.note = _note(p, total, self.adds_up)
 

@@ -19,6 +19,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from ..backend.dtypes import is_floating
+
 FORMAT = 1
 T = TypeVar("T")
 
@@ -260,7 +262,7 @@ def encode(x: Any) -> Any:
         return {k: encode(v) for k, v in x.items()}
     if isinstance(x, np.ndarray):  # numbers as short as they can be written
         flat = x.reshape(-1)
-        values = [float(str(v)) for v in flat] if x.dtype.kind == "f" else flat.tolist()
+        values = [float(str(v)) for v in flat] if is_floating(x.dtype) else flat.tolist()
         return {"shape": list(x.shape), "dtype": x.dtype.name, "values": encode(values)}
     defaults = _defaults(type(x))  # type: ignore[arg-type]  # mypy takes no dataclass for hashable
     return {name: encode(v) for name, default in defaults if not _same(v := getattr(x, name), default)}
@@ -316,7 +318,7 @@ class Opaque(str):
     """An attribute of a kind that a trace cannot hold, as text."""
 
 
-DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
 
 
 def decode(hint: Any, x: Any, where: str) -> Any:

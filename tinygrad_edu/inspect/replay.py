@@ -14,6 +14,7 @@ import numpy as np
 from .. import ops
 from ..autograd.engine import sum_to, whole
 from ..backend.device import quiet
+from ..backend.dtypes import finfo, is_floating, wide
 from ..ops.op import Op
 from .record import BackwardRecord, InputRecord, OpRecord, decode_attribute
 
@@ -90,6 +91,7 @@ def _again(
     kind: type[Op], op: OpRecord, arrays: list[Any], attrs: dict[str, Any], steps: list[BackwardRecord]
 ) -> Iterator[tuple[str, Any, Any, Any]]:
     """(what, recorded, by the reference, the same in the other precision) of the output and of each gradient."""
+    arrays = [wide(x) if hasattr(x, "dtype") else x for x in arrays]
     with quiet:
         y, saved = kind.forward(np, *arrays, **attrs)
         otherwise, saved_otherwise = kind.forward(np, *map(_otherwise, arrays), **attrs)
@@ -97,7 +99,7 @@ def _again(
         for step in steps:
             if step.incoming is None or not step.gradients:
                 continue
-            gy = step.incoming.full
+            gy = wide(step.incoming.full)
             found = kind.backward(np, saved, gy)
             found_otherwise = kind.backward(np, saved_otherwise, _otherwise(gy))
             for g in step.gradients:
@@ -120,7 +122,7 @@ def _off(recorded: Any, reference: Any, otherwise: Any) -> float:
     reference, otherwise = np.asarray(reference), np.asarray(otherwise)
     if recorded.shape != reference.shape:
         return np.inf
-    if recorded.dtype.kind != "f":
+    if not is_floating(recorded.dtype):
         return 0.0 if np.array_equal(recorded, reference) else np.inf
     double = recorded.dtype == np.float64
     with quiet:
@@ -129,7 +131,7 @@ def _off(recorded: Any, reference: Any, otherwise: Any) -> float:
             return np.inf
         if not finite.any():
             return 0.0
-        eps, scale = np.finfo(recorded.dtype).eps, np.finfo(np.float64).eps / np.finfo(np.float32).eps
+        eps, scale = finfo(recorded.dtype).eps, np.finfo(np.float64).eps / np.finfo(np.float32).eps
         recorded, reference, otherwise = (np.asarray(a, np.float64)[finite] for a in (recorded, reference, otherwise))
         exact = reference if double else otherwise
         rounding = np.abs(reference - otherwise).max() * (scale if double else 1.0)
@@ -138,7 +140,7 @@ def _off(recorded: Any, reference: Any, otherwise: Any) -> float:
 
 def _otherwise(x: Any) -> Any:
     """The array in float64, or if it is in float64 in float32."""
-    if not hasattr(x, "dtype") or x.dtype.kind != "f":
+    if not hasattr(x, "dtype") or not is_floating(x.dtype):
         return x
     return x.astype(np.float32 if x.dtype == np.float64 else np.float64)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..backend.device import quiet
+from ..backend.dtypes import is_floating
 from .record import ValueRecord
 
 Level = Literal["none", "stats", "sample", "full"]
@@ -79,7 +80,7 @@ def all_on_host(inputs: list[Any]) -> list[Any]:
 
 def same_values(x: Any, y: np.ndarray) -> bool:
     """Whether all elements are equal; NaN is equal to NaN."""
-    return np.array_equal(on_host(x), y, equal_nan=y.dtype.kind == "f")
+    return np.array_equal(on_host(x), y, equal_nan=is_floating(y.dtype))
 
 
 def statistics(flat: np.ndarray) -> ValueRecord:
@@ -89,7 +90,7 @@ def statistics(flat: np.ndarray) -> ValueRecord:
     computing the sample variance", equation 2.1b, so that neither a large mean nor a large array costs accuracy.
     """
     record = ValueRecord(flat.size)
-    if flat.dtype.kind != "f":
+    if not is_floating(flat.dtype):
         flat = flat.astype(np.float64)
     elif flat.dtype.itemsize < 4:
         flat = flat.astype(np.float32)
@@ -162,7 +163,7 @@ def spread(flat: np.ndarray) -> np.ndarray:
     step = -(-flat.size // COUNTED)
     # Odd, so that it visits all columns of a matrix whose rows have a power of two elements.
     flat = flat[:: step + (step % 2 == 0 and step > 1)]
-    flat = flat.astype(np.float64 if flat.dtype.itemsize == 8 or flat.dtype.kind != "f" else np.float32)
+    flat = flat.astype(np.float64 if flat.dtype.itemsize == 8 or not is_floating(flat.dtype) else np.float32)
     finite = np.isfinite(flat)
     return flat if finite.all() else flat[finite]
 

@@ -24,10 +24,9 @@ class NonDynamicallyQuantizableLinear(Linear):
 
 def _additive(name: str, mask: Tensor, dtype: Any) -> Tensor:
     """A mask as something to add to the scores. AssertionError: neither boolean nor floating."""
-    kind = mask._array.dtype.kind
-    if kind == "f":
+    if mask.is_floating_point():
         return mask.to(dtype)
-    if kind != "b":
+    if mask._array.dtype.kind != "b":
         raise AssertionError(f"only bool and floating types of {name} are supported, got {mask.dtype}; use .bool()")
     return zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(mask, -math.inf)
 

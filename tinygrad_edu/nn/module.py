@@ -425,6 +425,10 @@ class Module:
         """Convert floating parameters and buffers to float64."""
         return self.to(dtypes.float64)
 
+    def bfloat16(self) -> Self:
+        """Convert floating parameters and buffers to bfloat16."""
+        return self.to(dtypes.bfloat16)
+
     def half(self) -> Self:
         """Convert floating parameters and buffers to float16."""
         return self.to(dtypes.float16)

@@ -10,6 +10,11 @@ from .op import Op
 
 def add_rows_to(xp, whole, index, rows):
     """Add each row to the row of `whole` (n_rows, ...) that its index names; index (N,), rows (N, ...), in order."""
+    if whole.dtype.kind == "V":  # bfloat16 is added up in float32
+        total = whole.astype("float32")
+        add_rows_to(xp, total, index, rows.astype("float32"))
+        whole[...] = total.astype(whole.dtype)
+        return
     if not whole.flags.c_contiguous:  # whose flat form would be a copy
         xp.add.at(whole, index, rows)
         return
@@ -35,6 +40,9 @@ class SlicePart(Part):
     def add_to(self, whole):
         whole[self.place] += self.values
 
+    def astype(self, dtype):
+        return SlicePart(self.shape, self.place, self.values.astype(dtype))
+
 
 class RowsPart(Part):
     """A gradient of n_rows rows that is the sum of the rows that carry each index, and zero where there is none."""
@@ -45,6 +53,9 @@ class RowsPart(Part):
 
     def add_to(self, whole):
         add_rows_to(self.xp, whole, self.index, self.rows)
+
+    def astype(self, dtype):
+        return type(self)(self.xp, self.shape[0], self.index, self.rows.astype(dtype))
 
 
 def _replaced(xp, x, place, values):

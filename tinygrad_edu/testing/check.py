@@ -13,7 +13,7 @@ import numpy as np
 from ..autograd.function import Context, Function
 from ..autograd.grad import grad
 from ..autograd.modes import enable_grad, no_grad, observe
-from ..backend.dtypes import float64
+from ..backend.dtypes import float64, is_floating
 from ..creation import tensor
 from ..dispatch import apply
 from ..ops.op import Op
@@ -148,7 +148,7 @@ class _Function:
             )
         wanted = any(isinstance(x, Tensor) and x.requires_grad for x in found)
         self.all: list[Any] = [x._array if isinstance(x, Tensor) else x for x in found]
-        self.floating = [a.dtype.kind == "f" for a in self.all]
+        self.floating = [is_floating(a.dtype) for a in self.all]
         self.checked = [
             i for i, x in enumerate(found) if self.floating[i] and (not wanted or getattr(x, "requires_grad", False))
         ]

@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import transfers
+from ..backend.dtypes import is_floating
+
 # rtol, atol by dtype, as in `torch.testing.assert_close`; everything else must be equal.
-DEFAULT_TOLERANCE = {"float16": (1e-3, 1e-5), "float32": (1.3e-6, 1e-5), "float64": (1e-7, 1e-7)}
+DEFAULT_TOLERANCE = {
+    "float16": (1e-3, 1e-5), "bfloat16": (1.6e-2, 1e-5), "float32": (1.3e-6, 1e-5), "float64": (1e-7, 1e-7),
+}  # fmt: skip
 
 
 def assert_close(
@@ -60,7 +65,7 @@ def difference(
     if rtol is None or atol is None:
         known = [DEFAULT_TOLERANCE.get(a.dtype.name, (0.0, 0.0)) for a in (got, expected)]
         rtol, atol = max(r for r, _ in known), max(a for _, a in known)
-    exact = got.dtype.kind != "f" and expected.dtype.kind != "f"
+    exact = not is_floating(got.dtype) and not is_floating(expected.dtype)
     a, b = (got, expected) if exact else (got.astype(np.float64), expected.astype(np.float64))
     with np.errstate(all="ignore"):
         bad = a != b
@@ -83,6 +88,8 @@ def difference(
 
 def as_array(x: Any) -> Any:
     """A Tensor, array or number as a NumPy array."""
+    if hasattr(x, "_array"):  # a Tensor of ours, whose numpy() refuses bfloat16
+        return transfers.to_host(x._array)
     return np.asarray(x.detach().numpy() if hasattr(x, "detach") else x)
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.dtypes import is_floating
+
 NOTHING_FITS = "no known mistake fits"
 CLOSE = 1e-6  # candidates are made by finite differences, which are good to about 1e-9
 MANY = 20_000  # entries of a Jacobian that are computed for a diagnosis
@@ -289,14 +291,14 @@ def _of_wrong_variable(got: Any, right: Any, i: int, setting: Setting) -> Candid
         return
     y, gy = setting.outputs[0], setting.cotangents[0]
     for j, other in enumerate(inputs):
-        if other.shape == y.shape and other.dtype.kind == "f":
+        if other.shape == y.shape and is_floating(other.dtype):
             moved = [y if k == j else v for k, v in enumerate(inputs)]
             candidate = numerical_gradient(function, moved, setting.cotangents, i)
             if candidate is not None:
                 name = "the input" if len(inputs) == 1 else f"input {j}"
                 yield f"used the output where {name} was needed", got, candidate
     for j, other in enumerate(inputs):
-        if j != i and other.shape == x.shape and other.dtype.kind == "f":
+        if j != i and other.shape == x.shape and is_floating(other.dtype):
             swapped = [x if k == j else other if k == i else v for k, v in enumerate(inputs)]
             candidate = numerical_gradient(function, swapped, setting.cotangents, i)
             if candidate is not None:

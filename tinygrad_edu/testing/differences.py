@@ -4,8 +4,8 @@ from __future__ import annotations
 
 # What holds for many functions at once.
 EVERYWHERE = [
-    "Numbers are booleans, integers of 8 to 64 bits (uint8 alone without sign) and floats of 16, 32 and 64 bits. There "
-    "are no complex, quantised or sparse tensors, and `bfloat16` has only its name, so that programs may mention it.",
+    "Numbers are booleans, integers of 8 to 64 bits (uint8 alone without sign), bfloat16, and floats of 16, 32 and 64 "
+    "bits. There are no complex, quantised or sparse tensors.",
     "`out=`, `layout=`, `memory_format=`, `pin_memory=` and names of dimensions are not arguments of functions. Losses "
     "do not take the old `size_average` and `reduce`, so the arguments that follow these are given by name.",
     "Error classes are PyTorch's or subclasses of them; messages are our own and say what was received.",
@@ -33,13 +33,10 @@ OF = {
     "device": "not a context manager; `set_default_device` takes the CPU alone",
     "einsum": "of booleans and another dtype RuntimeError, in PyTorch NotImplementedError",
     "FloatTensor": "a function, not a type: isinstance() needs Tensor and dtype",
-    "amp.autocast": "float16 alone, also on the CPU where no dtype is given; bfloat16 raises ValueError",
     "any": "an empty tuple of dims reduces all",
     "all": "an empty tuple of dims reduces all",
-    "autocast": "float16 alone, also on the CPU where no dtype is given; bfloat16 raises ValueError",
     "autograd.backward": "no `grad_variables`, PyTorch's old name of grad_tensors",
     "autograd.grad": "no `is_grads_batched`",
-    "bfloat16": "a name only; see above",
     "utils.checkpoint.checkpoint": (
         "always what use_reentrant=False is; no `context_fn`, `determinism_check`, `debug` and `early_stop`"
     ),

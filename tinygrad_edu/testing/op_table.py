@@ -20,7 +20,7 @@ import numpy as np
 
 from ..autograd.grad import backward, grad
 from ..autograd.modes import observe
-from ..backend.dtypes import as_dtype
+from ..backend.dtypes import as_dtype, bfloat16, is_floating
 from ..dispatch import use_kernels
 from ..tensor import Tensor
 from . import table
@@ -45,7 +45,12 @@ TOLERANCE = {
     ("elementwise", "float16"): (5e-3, 1e-3),
     ("reduction", "float16"): (5e-3, 5e-3),
     ("gradient", "float16"): (1e-2, 1e-2),
+    # The same with roundings of 4e-3.
+    ("elementwise", "bfloat16"): (4e-2, 8e-3),
+    ("reduction", "bfloat16"): (4e-2, 4e-2),
+    ("gradient", "bfloat16"): (8e-2, 8e-2),
 }
+BFLOAT16 = bfloat16.dtype
 EXACT = (0.0, 0.0)
 
 
@@ -117,7 +122,9 @@ class Library:
             made: Any = Tensor._result(array)
         else:
             array = array.copy() if any(s < 0 for s in array.strides) else array
-            made = self.module.from_numpy(array)
+            narrow = array.dtype == BFLOAT16  # which PyTorch takes from NumPy as its bits only
+            made = self.module.from_numpy(array.view(np.int16) if narrow else array)
+            made = made.view(self.module.bfloat16) if narrow else made
         return made.requires_grad_(requires_grad)
 
     def dtype(self, name: str) -> Any:
@@ -128,7 +135,11 @@ class Library:
 
     def array(self, tensor: Any) -> Any:
         """The tensor's memory as a NumPy array."""
-        return tensor.detach().numpy() if self.is_torch else tensor._array
+        if not self.is_torch:
+            return tensor._array
+        plain = tensor.detach()
+        narrow = plain.dtype == self.module.bfloat16
+        return plain.view(self.module.int16).numpy().view(BFLOAT16) if narrow else plain.numpy()
 
 
 OURS = Library("tinygrad_edu")
@@ -182,7 +193,7 @@ class Call:
 
     def _leaf(self, x: Any) -> Any:
         array = x.array if isinstance(x, Constant) else x
-        floating = array.dtype.kind == "f"
+        floating = is_floating(array.dtype)
         requires_grad = False
         if self._track and floating and array is x:
             requires_grad = self.wanted is None or self._candidates in self.wanted
@@ -211,7 +222,7 @@ class Call:
     def precision(self) -> str:
         """The least precise floating dtype among the inputs and outputs."""
         found = {self.library.array(x).dtype for x in (*self.leaves, *self.outputs)}
-        return min((d for d in found if d.kind == "f"), key=lambda d: d.itemsize, default=np.dtype("float64")).name
+        return min((d for d in found if is_floating(d)), key=lambda d: d.itemsize, default=np.dtype("float64")).name
 
     def backward(self) -> list[Any]:
         """Run backward from all outputs with random cotangents, and return the gradient of each leaf (or None)."""
@@ -250,7 +261,7 @@ def cases(record: OpRecord, samples: str = "samples", seed: int = 0) -> Iterator
 
 def dtypes_of(sample: Sample) -> list[str | None]:
     """What to run a sample in: float32 and float64, and as it is if it mixes floating types or has others, or none."""
-    found = {a.dtype.name for a in _arrays((*sample.args, *sample.kwargs.values())) if a.dtype.kind == "f"}
+    found = {a.dtype.name for a in _arrays((*sample.args, *sample.kwargs.values())) if is_floating(a.dtype)}
     if not found:
         return [None]
     return ["float32", "float64", *([] if found < {"float32", "float64"} else [None])]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.dtypes import is_floating
 from .compare import difference
 from .op_table import EXACT, TOLERANCE, Call
 
@@ -54,7 +55,7 @@ def ulps(got: Any, expected: Any, precision: str, of_sums: bool, floor: float = 
     at least the largest expected magnitude in the array, and at least the floor: for gradients the largest cotangent.
     For where the terms of a sum cancel, what is left is small, but the rounding is that of the terms.
     """
-    if got.dtype.kind != "f":
+    if not is_floating(got.dtype):
         return 0.0 if np.array_equal(got, expected) else float("inf")
     with np.errstate(all="ignore"):
         a, b = got.astype(np.float64), expected.astype(np.float64)

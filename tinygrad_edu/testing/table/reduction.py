@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...backend.dtypes import is_floating
 from ..records import Constant, DType, ErrorSample, OpRecord, Sample
 from .elementwise import INTEGERS, MASK
 
@@ -93,7 +94,7 @@ def _rejects(array: Any, *args: Any, match: str, error: type[Exception] = Runtim
 
 NOTHING = np.ones((0, 3))
 HALF = np.full(5000, 0.75, np.float16)
-FLOATING = tuple(s for s in _typed("float64", "float32") if s.args[0].dtype.kind == "f")
+FLOATING = tuple(s for s in _typed("float64", "float32") if is_floating(s.args[0].dtype))
 NO_INTEGERS = (_rejects(INTEGERS, match="int64"), _rejects(MASK, match="bool"))
 NO_NOTHING = (
     _rejects(NOTHING, match="Expected reduction dim"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...backend.dtypes import is_floating
 from ..records import ErrorSample, OpRecord, Sample
 from .elementwise import INTEGERS, MASK, WEIRD, pairs, unary
 
@@ -24,7 +25,7 @@ def _not_integers(rng: Rng) -> list[ErrorSample]:
 
 
 def _floating_pairs(rng: Rng) -> list[Sample]:
-    found = [s for s in pairs(numbers=False, booleans=False)(rng) if all(x.dtype.kind == "f" for x in s.args)]
+    found = [s for s in pairs(numbers=False, booleans=False)(rng) if all(is_floating(x.dtype) for x in s.args)]
     return [*found, Sample(INTEGERS, rng.standard_normal(3))]
 
 
