@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -107,7 +108,6 @@ def module_of(array: Any) -> Any:
     return np if type(array) is np.ndarray else array_module(of_array(array))
 
 
-def is_array(x: Any) -> bool:
 def in_turn(arrays: Iterable[Any]) -> Iterator[Any]:
     """Each of the arrays while its device is the one that computes."""
     for array in arrays:
@@ -115,6 +115,7 @@ def in_turn(arrays: Iterable[Any]) -> Iterator[Any]:
         yield array
 
 
+def is_array(x: Any) -> bool:
     """Whether x is an array of some device; a NumPy scalar is none."""
     return isinstance(x, np.ndarray) or type(x) in gpu.array_types
 
