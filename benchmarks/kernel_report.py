@@ -1,10 +1,10 @@
-"""What NVIDIA's compiler makes of the GPU's kernels: registers, spills and shared memory; and what they will take.
+"""What the compilers make of the GPU's kernels: registers, spills and shared memory; and what they will take.
 
     python benchmarks/kernel_report.py             compile for each architecture and print a table; needs no GPU
     python benchmarks/kernel_report.py --predict   write bytes, operations and time on an H100 into docs/gpu.md
 
-Compiling needs the packages nvidia-cuda-nvrtc-cu12, nvidia-cuda-nvcc-cu12 (for ptxas) and nvidia-cuda-runtime-cu12 (for
-the header of float16), and CuPy.
+Compiling needs CuPy; for NVIDIA's GPUs the packages nvidia-cuda-nvrtc-cu12, nvidia-cuda-nvcc-cu12 (for ptxas) and
+nvidia-cuda-runtime-cu12 (for the header of float16); for AMD's Debian's clang-22, libamdhip64-dev and rocm-device-libs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import ctypes
 import importlib.util
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,7 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-ARCHITECTURES = (75, 80, 90, 100)
+ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100", "gfx90a", "gfx942", "gfx1100")
 MOST_SHARED = 48 * 1024  # bytes that every GPU gives a block
 ACTIVATIONS = ("gelu_tanh", "gelu", "silu", "sigmoid", "hyperbolic_tangent")
 
@@ -38,9 +40,9 @@ class Compiled:
 
     unit: str
     kernel: str
-    architecture: int
+    architecture: str
     registers: int
-    spilled: int  # bytes stored and loaded
+    spilled: int  # bytes: NVIDIA's stored and loaded, AMD's of each thread
     shared: int
 
 
@@ -79,13 +81,18 @@ def _part(package: str, path: str) -> Path:
     raise Missing(f"{path} of the package nvidia-{package.replace('_', '-')}-cu12 is not installed")
 
 
-def to_ptx(text: str, architecture: int) -> bytes:
-    """NVRTC's translation. RuntimeError: it does not accept the text."""
-    library = ctypes.CDLL(str(_part("cuda_nvrtc", "lib/libnvrtc.so.*[0-9]")))
+def _headers_of_cupy() -> Path:
     cupy = importlib.util.find_spec("cupy")
     assert cupy is not None and cupy.submodule_search_locations
-    headers = [Path(cupy.submodule_search_locations[0], "_core/include"), _part("cuda_runtime", "include")]
-    options = [f"-arch=compute_{architecture}", "-std=c++17", *(f"-I{folder}" for folder in headers)]
+    return Path(cupy.submodule_search_locations[0], "_core/include")
+
+
+def to_ptx(text: str, architecture: str) -> bytes:
+    """NVRTC's translation. RuntimeError: it does not accept the text."""
+    library = ctypes.CDLL(str(_part("cuda_nvrtc", "lib/libnvrtc.so.*[0-9]")))
+    headers = [_headers_of_cupy(), _part("cuda_runtime", "include")]
+    virtual = architecture.replace("sm", "compute")
+    options = [f"-arch={virtual}", "-std=c++17", *(f"-I{folder}" for folder in headers)]
     program = ctypes.c_void_p()
     library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
     given = (ctypes.c_char_p * len(options))(*[option.encode() for option in options])
@@ -108,25 +115,74 @@ _ENTRY = re.compile(
 )
 
 
-def compile_unit(file: str, dtype: str, constants: dict[str, Any], architecture: int) -> list[Compiled]:
-    """What ptxas says of each kernel of a file. RuntimeError: a compiler does not accept it."""
-    from tinygrad_edu.kernels.cuda import source
-
+def by_nvidia(text: str, architecture: str) -> Iterator[tuple[str, int, int, int]]:
+    """What ptxas says of each kernel: name, registers, bytes spilled and shared."""
     assembler = _part("cuda_nvcc", "bin/ptxas")
     with tempfile.TemporaryDirectory() as folder:
         ptx = Path(folder, "kernel.ptx")
-        ptx.write_bytes(to_ptx(source.text(file, dtype, **constants), architecture))
+        ptx.write_bytes(to_ptx(text, architecture))
         assembler.chmod(assembler.stat().st_mode | 0o111)  # some ways of unpacking a wheel lose it
-        done = subprocess.run(
-            [assembler, "-v", f"-arch=sm_{architecture}", ptx, "-o", Path(folder, "out")],
-            capture_output=True, text=True,
+        said = _said_by(assembler, "-v", f"-arch={architecture}", ptx, "-o", Path(folder, "out"))
+    for kernel, stores, loads, registers, shared in _ENTRY.findall(said):
+        yield kernel, int(registers), int(stores) + int(loads), int(shared or 0)
+
+
+# AMD's compiler is clang. Debian's HIP is version 5.2, older than this clang, and than two of the GPUs.
+CLANG, BITCODE = Path("/usr/bin/clang-22"), Path("/usr/lib/x86_64-linux-gnu/amdgcn/bitcode")
+PACKAGES = {"clang-22": CLANG, "libamdhip64-dev": Path("/usr/include/hip"), "rocm-device-libs": BITCODE}
+NEAREST = {"gfx942": "940", "gfx1100": "1036"}  # that its library knows, where nothing but this number differs
+BEFORE = """#include <hip/hip_runtime.h>
+extern "C" __device__ void __atomic_work_item_fence(__cl_mem_fence_flags, __memory_order, __memory_scope)
+{
+    __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "workgroup");
+}
+"""
+RENAMED = ("__llvm_amdgcn_rcp_f16=__builtin_amdgcn_rcph", "__llvm_amdgcn_rcp_2f16(x)=x")
+_REMARK = re.compile(r"remark: +(VGPRs|ScratchSize \[bytes/lane\]|LDS Size \[bytes/block\]): (\d+)")
+
+
+def by_amd(text: str, architecture: str) -> Iterator[tuple[str, int, int, int]]:
+    """What clang says of each kernel: name, registers, bytes spilled and shared."""
+    for package, path in PACKAGES.items():
+        if not path.exists():
+            raise Missing(f"Debian's package {package} is not installed")
+    with tempfile.TemporaryDirectory() as folder:
+        kernel, library = Path(folder, "kernel.hip"), Path(folder, "library")
+        kernel.write_text(BEFORE + text, "utf-8")
+        shutil.copytree(BITCODE, library, copy_function=os.symlink)
+        if architecture in NEAREST:
+            known, new = (f"oclc_isa_version_{number}.bc" for number in (NEAREST[architecture], architecture[3:]))
+            (library / new).symlink_to(known)
+        said = _said_by(
+            CLANG, "-x", "hip", kernel, "--cuda-device-only", f"--offload-arch={architecture}", "-std=c++17", "-O3",
+            f"-I{_headers_of_cupy()}", "--rocm-path=/usr", f"--rocm-device-lib-path={library}",
+            "-mcode-object-version=5", "-Xclang", "-mlink-builtin-bitcode", "-Xclang", library / "oclc_daz_opt_off.bc",
+            f"-D__AMDGCN_WAVEFRONT_SIZE={32 if architecture.startswith('gfx1') else 64}",
+            *(f"-D{definition}" for definition in RENAMED),
+            "-Rpass-analysis=kernel-resource-usage", "-S", "-o", Path(folder, "out"),
         )  # fmt: skip
+    for part in said.split("Function Name: ")[1:]:
+        registers, scratch, shared = (int(number) for _, number in _REMARK.findall(part))
+        yield part.split()[0], registers, scratch, shared
+
+
+def _said_by(*command: str | Path) -> str:
+    """What a compiler says. RuntimeError: it does not accept what it is given."""
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr)
+    return done.stderr
+
+
+def compile_unit(file: str, dtype: str, constants: dict[str, Any], architecture: str) -> list[Compiled]:
+    """What the compiler says of each kernel of a file. RuntimeError: it does not accept it."""
+    from tinygrad_edu.kernels.cuda import source
+
+    compiler = by_nvidia if architecture.startswith("sm") else by_amd
     name = " ".join([file, dtype, *(f"{key}={value}" for key, value in constants.items())])
     return [
-        Compiled(name, kernel, architecture, int(registers), int(stores) + int(loads), int(shared or 0))
-        for kernel, stores, loads, registers, shared in _ENTRY.findall(done.stderr)
+        Compiled(name, kernel, architecture, registers, spilled, shared)
+        for kernel, registers, spilled, shared in compiler(source.text(file, dtype, **constants), architecture)
     ]
 
 
@@ -139,7 +195,7 @@ def report() -> int:
                 wrong = bool(c.spilled) or c.shared > MOST_SHARED
                 bad += wrong
                 print(
-                    f"sm_{c.architecture:<4} {c.registers:4} registers {c.spilled:5} spilled {c.shared:6} shared  "
+                    f"{c.architecture:<7} {c.registers:4} registers {c.spilled:5} spilled {c.shared:6} shared  "
                     f"{c.kernel}  ({c.unit}){'  <-' if wrong else ''}", flush=True,
                 )  # fmt: skip
     print(f"{bad} kernels spill or need more than {MOST_SHARED} bytes of shared memory")

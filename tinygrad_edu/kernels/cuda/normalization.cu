@@ -39,8 +39,9 @@ extern "C" __global__ void normalise(const T* x, const T* shift, const T* other,
 
 // gx, and in parts (blocks, 2, columns) what the rows of each block add to the gradients of weight and bias.
 // A thread has EACH columns and keeps all it needs of them in registers.
-extern "C" __global__ void normalise_backward(const T* x, const A* mean, const A* rstd, const T* weight, const T* gy,
-                                              Index rows, int columns, bool centred, T* gx, A* parts)
+extern "C" __global__ void __launch_bounds__(256)
+normalise_backward(const T* x, const A* mean, const A* rstd, const T* weight, const T* gy, Index rows, int columns,
+                   bool centred, T* gx, A* parts)
 {
     A gweight[EACH] = {}, gbias[EACH] = {}, g[EACH], xhat[EACH];
     for (Index i = blockIdx.x; i < rows; i += gridDim.x) {
