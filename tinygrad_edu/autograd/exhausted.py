@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
+from ..backend import gpu
 from .engine import Node
-from .memory import owner
+from .memory import memory_of
 
 _MOST = 6  # entries of the list of who holds what
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class OutOfMemoryError(RuntimeError, MemoryError):
     """There is no memory for the result of an operation; the message says who holds how much."""
+
+
+def allocates(function: _Function) -> _Function:
+    """The same function, but where memory runs out in it, its `OutOfMemoryError` names the function."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except MemoryError as error:
+            raise out_of_memory(function.__qualname__, error) from error
+
+    return wrapper  # type: ignore[return-value]
 
 
 def out_of_memory(what: str, error: MemoryError) -> OutOfMemoryError:
@@ -22,7 +38,7 @@ def out_of_memory(what: str, error: MemoryError) -> OutOfMemoryError:
     if isinstance(error, OutOfMemoryError):  # of an operation within this one
         return error
     said = str(error).rstrip(".") or "the array library gave no details"
-    totals = held()
+    totals = held(gpu.ran_out(error))
     sizes = [f"{name} {_size(size)}" for name, size in totals.most_common(_MOST)]
     rest = sum(totals.values()) - sum(size for _, size in totals.most_common(_MOST))
     sizes += [f"others {_size(rest)}"] if rest else []
@@ -37,20 +53,22 @@ def out_of_memory(what: str, error: MemoryError) -> OutOfMemoryError:
     )
 
 
-def held() -> Counter[str]:
+def held(device: int | None = None) -> Counter[str]:
     """Bytes held by parameters, by gradients, by optimizers and by what each kind of operation saved for backward.
 
-    Each piece of memory counts once, for the first of these that holds it. It looks at every object of the process.
+    device: the GPU whose memory is meant; None: that of the CPU. Each piece of memory counts once, for the first of
+    these that holds it. It looks at every object of the process.
     """
     found: dict[int, tuple[str, Any]] = {}
     objects = gc.get_objects()
     for holders in (_parameters, _gradients, _optimizers, _saved):
         for name, array in holders(objects):
-            array = owner(array)
-            found.setdefault(id(array), (name, array))
+            if (array.device.id if type(array) in gpu.array_types else None) == device:
+                memory = memory_of(array)
+                found.setdefault(id(memory), (name, memory))
     totals: Counter[str] = Counter()
-    for name, array in found.values():
-        totals[name] += array.nbytes
+    for name, memory in found.values():
+        totals[name] += memory.size if device is not None else memory.nbytes
     return totals
 
 

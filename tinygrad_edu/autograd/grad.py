@@ -8,10 +8,12 @@ from typing import Any
 
 from ..backend.device import quiet
 from .engine import Leaf, Node, run_backward
+from .exhausted import allocates
 from .higher import Recorder
 from .modes import enable_grad
 
 
+@allocates
 def backward(
     tensors: Any,
     grad_tensors: Any = None,
@@ -30,7 +32,7 @@ def backward(
         warnings.warn(
             "Using backward() with create_graph=True will create a reference cycle between a tensor and its gradient; "
             "use autograd.grad, or set .grad to None afterwards",
-            stacklevel=3,
+            stacklevel=4,
         )
     if inputs is None:
         _run(tensors, grad_tensors, retain_graph, create_graph, ())
@@ -45,6 +47,7 @@ def backward(
             t._accumulate_grad(captured[node], owned=False)
 
 
+@allocates
 def grad(
     outputs: Any,
     inputs: Any,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..autograd.exhausted import allocates
 from ..tensor import Tensor
 
 
@@ -28,5 +29,6 @@ class Parameter(Tensor):
     def __copy__(self) -> Parameter:
         return type(self)(self, self.requires_grad)
 
+    @allocates
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
         return type(self)(self._result(self._xp.array(self._array, order="K")), self.requires_grad)

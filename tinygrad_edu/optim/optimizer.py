@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.exhausted import allocates, out_of_memory
 from ..autograd.modes import enable_grad, no_grad
 from ..autograd.unfinished import finish, waiting
 from ..backend import capture, gpu, transfers
@@ -111,6 +112,7 @@ class Optimizer:
         """Update every parameter that has a gradient. Returns the loss if a closure computes it.
 
         RuntimeError: a gradient of another shape or dtype than its parameter; nothing is updated then.
+        OutOfMemoryError: there is no memory for its state, or for what it computes; some parameters may be updated.
         """
         loss = None
         if closure is not None:
@@ -126,12 +128,16 @@ class Optimizer:
         ]
         if waiting:
             finish()
-        with quiet:
-            for together in _by_device(ready):
-                self._update_groups(
-                    [([(p, -g) for p, g in members] if group.get("maximize") else members, group)
-                     for members, group in together]
-                )  # fmt: skip
+        try:
+            with quiet:
+                for together in _by_device(ready):
+                    self._update_groups(
+                        [([(p, -g) for p, g in members] if group.get("maximize") else members, group)
+                         for members, group in together]
+                    )  # fmt: skip
+        except MemoryError as error:
+            raise out_of_memory(f"{type(self).__name__}.step", error) from error
+        finally:  # also where an error ended it half way
             for p, _ in chain.from_iterable(members for members, _ in ready):
                 p._changed()
         self._stepped = True
@@ -157,6 +163,7 @@ class Optimizer:
             )
         return g
 
+    @allocates
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or with set_to_none=False fill them with zeros."""
         for p in chain.from_iterable(group["params"] for group in self.param_groups):
@@ -173,6 +180,7 @@ class Optimizer:
         groups = [{**group, "params": [number[p] for p in group["params"]]} for group in self.param_groups]
         return {"state": {number[p]: dict(entries) for p, entries in self.state.items()}, "param_groups": groups}
 
+    @allocates
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned. Tensors are copied, in the dtype of their parameter.
 

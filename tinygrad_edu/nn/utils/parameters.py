@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
+from ...autograd.exhausted import allocates
 from ...autograd.modes import no_grad
 from ...autograd.unfinished import finish, waiting
 from ...backend.device import in_turn, quiet
@@ -77,6 +78,7 @@ def _as_tensor(norm: float, like: list[Tensor]) -> Tensor:
         )
 
 
+@allocates
 def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Tensor:
     """The norm of all tensors seen as one vector, (sum |x|^p)^(1/p), or max |x| for norm_type=inf.
 
@@ -87,6 +89,7 @@ def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite:
 
 
 @no_grad()
+@allocates
 def clip_grad_norm_(
     parameters: Tensors, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
 ) -> Tensor:
