@@ -48,12 +48,12 @@ class Compiled:
 
 def units() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """(file, dtype, constants) of all that is compiled for the sizes that the kernels take."""
-    from tinygrad_edu.kernels.cuda import attention, dropout, source, update
+    from tinygrad_edu.kernels.cuda import attention, dropout, normalization, source, update
 
     for dtype, (_, _, accumulated) in source.TYPES.items():
         for name in ACTIVATIONS:
             yield "activation", dtype, {"ACTIVATION": name}
-        for each in (1, 3, 24):
+        for each in (1, 3, normalization.EACH[accumulated().itemsize]):
             yield "normalization", dtype, {"EACH": each}
         for file in ("softmax", "loss", "embedding"):
             yield file, dtype, {}
@@ -137,6 +137,17 @@ extern "C" __device__ void __atomic_work_item_fence(__cl_mem_fence_flags, __memo
     __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "workgroup");
 }
 """
+BFLOAT16 = """struct __hip_bfloat16 {
+    __bf16 value;
+    __hip_bfloat16() = default;
+    __device__ __hip_bfloat16(float x) : value(x) {}
+    __device__ operator float() const { return value; }
+};
+__device__ bool __hisnan(__hip_bfloat16 x) { return __builtin_isnan(float(x)); }
+__device__ bool __hisinf(__hip_bfloat16 x) { return __builtin_isinf(float(x)); }
+__device__ unsigned short __bfloat16_as_ushort(__hip_bfloat16 x) { return __builtin_bit_cast(unsigned short, x); }
+__device__ __hip_bfloat16 __ushort_as_bfloat16(unsigned short x) { return __builtin_bit_cast(__hip_bfloat16, x); }
+"""  # of which that HIP has no header
 RENAMED = ("__llvm_amdgcn_rcp_f16=__builtin_amdgcn_rcph", "__llvm_amdgcn_rcp_2f16(x)=x")
 _REMARK = re.compile(r"remark: +(VGPRs|ScratchSize \[bytes/lane\]|LDS Size \[bytes/block\]): (\d+)")
 
@@ -149,13 +160,15 @@ def by_amd(text: str, architecture: str) -> Iterator[tuple[str, int, int, int]]:
     with tempfile.TemporaryDirectory() as folder:
         kernel, library = Path(folder, "kernel.hip"), Path(folder, "library")
         kernel.write_text(BEFORE + text, "utf-8")
+        Path(folder, "hip").mkdir()
+        Path(folder, "hip", "hip_bf16.h").write_text(BFLOAT16, "utf-8")
         shutil.copytree(BITCODE, library, copy_function=os.symlink)
         if architecture in NEAREST:
             known, new = (f"oclc_isa_version_{number}.bc" for number in (NEAREST[architecture], architecture[3:]))
             (library / new).symlink_to(known)
         said = _said_by(
             CLANG, "-x", "hip", kernel, "--cuda-device-only", f"--offload-arch={architecture}", "-std=c++17", "-O3",
-            f"-I{_headers_of_cupy()}", "--rocm-path=/usr", f"--rocm-device-lib-path={library}",
+            f"-I{folder}", f"-I{_headers_of_cupy()}", "--rocm-path=/usr", f"--rocm-device-lib-path={library}",
             "-mcode-object-version=5", "-Xclang", "-mlink-builtin-bitcode", "-Xclang", library / "oclc_daz_opt_off.bc",
             f"-D__AMDGCN_WAVEFRONT_SIZE={32 if architecture.startswith('gfx1') else 64}",
             *(f"-D{definition}" for definition in RENAMED),
@@ -254,6 +267,7 @@ def costs(B: int = 8, T: int = 1024, C: int = 768, heads: int = 12, V: int = 502
         Cost("GELU, forward", wide, 4 * 2 * hidden, 7 * hidden),
         Cost("bias and GELU, forward", wide, 4 * (3 * hidden + 4 * C), 8 * hidden),
         Cost("GELU, backward", wide, 4 * 3 * hidden, 16 * hidden),
+        Cost("dropout, forward or backward", rows, 4 * 2 * a, 16 * a),
         Cost("softmax, forward", f"({n}, {T})", 4 * 2 * n * T, 6 * n * T),
         Cost("softmax, backward", f"({n}, {T})", 4 * 3 * n * T, 4 * n * T),
         Cost("cross-entropy, forward", f"({n}, {V})", 4 * (logits + 5 * n), 4 * logits),

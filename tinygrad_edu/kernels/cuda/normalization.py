@@ -15,11 +15,11 @@ from .sums import Biased, Residual, taken
 from .twin import Twin, fits, plain
 
 _PARTS = 512  # blocks of the backward; each leaves its share of the gradients of weight and bias
-_WIDEST = 6144  # columns: 24 for each of 256 threads, which keep them in registers
+EACH = {2: 24, 4: 24, 8: 16}  # by bytes of a number: the most columns that a thread keeps in registers
 
 
 def _accepts(x: Any, *others: Any) -> bool:
-    return fits(x, *others) and x.shape[-1] <= _WIDEST
+    return fits(x, *others) and x.shape[-1] <= 256 * EACH[x.dtype.itemsize]
 
 
 def _forward(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> Any:
