@@ -123,8 +123,10 @@ def apply(op: Any, *inputs: Any, **attrs: Any) -> Any:
     assert maker is not None, f"{op.name} needs at least one Tensor"
     first = maker._array
     xp = module_of(first)
-    asked = first.size >= _smallest.get(op.name, _NEVER)
-    pair = select(op, first, arrays, attrs) if asked else readable(op, first, arrays)
+    if first.size >= _smallest.get(op.name, _NEVER):
+        pair = select(op, first, arrays, attrs)
+    else:
+        pair = op if first.dtype.kind == "f" else readable(op, first, arrays)
     observed = state.observers
     if observed:
         tell("starting", op)
@@ -181,7 +183,7 @@ def finished(op: Any, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[A
     """
     with unfinished.lock:
         tensor = unfinished.youngest()
-        if tensor is not None and _use_twins and not values_are_seen() and sum([x is tensor for x in inputs]) == 1:
+        if tensor is not None and any(x is tensor for x in inputs) and not values_are_seen():
             part, recorded = tensor._unfinished, state.recording and any(getattr(x, "requires_grad", 0) for x in inputs)
             arrays = [part if x is tensor else getattr(x, "_array", x) for x in inputs]
             # A graph has to know it by its node, for the constants that it keeps are arrays.

@@ -103,7 +103,7 @@ def _run(
 
 
 def _tuple(x: Any) -> tuple[Any, ...]:
-    return tuple(x) if isinstance(x, Sequence) else (x,)
+    return (x,) if hasattr(x, "_node") or not isinstance(x, Sequence) else tuple(x)
 
 
 def _nodes(name: str, inputs: tuple[Any, ...]) -> list[Node | Leaf]:

@@ -201,10 +201,11 @@ def _reduced_classes(
         kept = t != ignore_index
         of_each = kept if weight is None else kept * weight._array[t * kept]
         return sum(losses) / losses._result(of_each.sum().astype(losses._array.dtype))
-    counted = t[t != ignore_index]
-    if weight is None and counted.size == t.size:
-        return mean(losses)
-    return sum(losses) / float(counted.size if weight is None else weight._array[counted].sum())
+    kept = t != ignore_index
+    if weight is not None:
+        return sum(losses) / float(weight._array[t[kept]].sum())
+    counted = int(losses._xp.count_nonzero(kept))
+    return mean(losses) if counted == t.size else sum(losses) / counted
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------

@@ -66,14 +66,14 @@ class Linear(Op):
         y = r @ weight.T
         if bias is not None:
             y = y + bias
-        return y.reshape(*x.shape[:-1], len(weight)), (r, weight)
+        return (y if x.ndim == 2 else y.reshape(*x.shape[:-1], len(weight))), (r, weight)
 
     @staticmethod
     def backward(xp, saved, gy):
         r, weight = saved
         g = rows(gy)
         return (
-            lambda: (g @ weight).reshape(*gy.shape[:-1], weight.shape[1]),
+            lambda: g @ weight if gy.ndim == 2 else (g @ weight).reshape(*gy.shape[:-1], weight.shape[1]),
             lambda: g.T @ r,
             lambda: xp.ones(len(g), g.dtype) @ g,  # the sum over rows, faster as a product
         )

@@ -23,12 +23,14 @@ class CrossEntropy(Op):
         n, classes = x.shape
         counts = target != ignore_index
         t = xp.where(counts, target, 0)
-        w = xp.ones(classes, x.dtype) if weight is None else weight
+        w = xp.ones(classes, x.dtype) if weight is None and label_smoothing else weight
         shifted = x - xp.max(x, axis=1, keepdims=True, initial=-xp.inf)
         e = xp.exp(shifted)
         total = e.sum(axis=1)
         log_total = xp.log(total)
-        y = (1 - label_smoothing) * w[t] * (log_total - shifted[xp.arange(n), t])
+        y = log_total - shifted[xp.arange(n), t]
+        if w is not None:
+            y = (1 - label_smoothing) * w[t] * y
         if label_smoothing:
             y = y + label_smoothing / classes * (w.sum() * log_total - shifted @ w)
         return xp.where(counts, y, 0), (e, total, t, counts, w, label_smoothing)
@@ -37,7 +39,7 @@ class CrossEntropy(Op):
     def backward(xp, saved, gy):
         e, total, t, counts, w, label_smoothing = saved
         g = xp.where(counts, gy, 0)
-        g_target = g * (1 - label_smoothing) * w[t]  # the factor of nll[t]
+        g_target = g if w is None else g * (1 - label_smoothing) * w[t]  # the factor of nll[t]
         if label_smoothing:
             g_each = g * (label_smoothing / len(w))  # and that of w[c] nll[c]
             gx = e * ((g_target + g_each * w.sum()) / total)[:, None] - g_each[:, None] * w

@@ -255,7 +255,7 @@ def zeros_state(p: Any, *names: str) -> dict[str, Any]:
 def count_step(state: dict[str, Any]) -> int:
     """One more step; returns how many there are now."""
     array = state["step"]._array
-    array += 1
+    array[...] = int(array) + 1
     return int(array)
 
 
@@ -268,7 +268,7 @@ def joined(*lists: Sequence[Any]) -> list[Any] | None:
     if len(first) < 2 or sum([a.size for a in first]) > BLOCK or len({a.dtype for a in first}) > 1:
         return None
     xp = module_of(first[0])
-    return [xp.concatenate([a.reshape(-1) for a in arrays]) for arrays in lists]
+    return [xp.concatenate(arrays, axis=None) for arrays in lists]
 
 
 def write_parts(one: Any, arrays: Sequence[Any]) -> None:
