@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu.nn import functional as F
-from tinygrad_edu.testing import gradcheck
+from tinygrad_edu.testing import gradcheck, gradgradcheck
 
 
 def normal(*shape: int, requires_grad: bool = False) -> tg.Tensor:
@@ -41,6 +41,43 @@ def test_dropout_draws_anew_from_the_default_generator():
     tg.manual_seed(1)
     assert (first != second).any()
     np.testing.assert_array_equal(F.dropout(x).numpy(), first)
+
+
+@pytest.mark.parametrize("dtype", [tg.float16, tg.float32, tg.float64])
+def test_what_a_seed_drops_is_what_it_was(dtype):
+    # Recorded once, of an element, of channels and of attention's weights, drawn one after another.
+    tg.manual_seed(1337)
+    elements = F.dropout(tg.ones(12, dtype=dtype))
+    channels = F.dropout2d(tg.ones(2, 5, 2, 2, dtype=dtype))
+    q, k, v = tg.zeros(2, 1, 2, 3, dtype=dtype), tg.zeros(1, 2, 4, 3, dtype=dtype), tg.eye(4, dtype=dtype)
+    weights = F.scaled_dot_product_attention(q, k, v.expand(3, 1, 1, 4, 4), dropout_p=0.5)
+    assert [int(x) for x in elements] == [2, 2, 2, 2, 2, 0, 0, 2, 0, 0, 0, 0]
+    assert [int(x) for x in channels[:, :, 0, 0].flatten()] == [0, 2, 2, 2, 2, 2, 2, 2, 2, 0]
+    assert (channels == channels[:, :, :1, :1]).all()
+    assert "".join(str(int(x > 0)) for x in weights.flatten()) == (
+        "010001000101011111011101000011111001110111100101101111101010010001111001001000101110011100011110"
+    )
+    assert tg.default_generator.stream.state() == (1337, 16)
+
+
+def test_dropout_is_an_operation_that_says_where_its_mask_comes_from():
+    tg.manual_seed(5)
+    tg.rand(9)
+    x = normal(6, 7, requires_grad=True)
+    node = F.dropout(x, 0.25)._node
+    assert (node.op.name, node.attrs) == ("dropout", {"p": 0.25, "seed": 5, "counter": 2, "apart": None})
+    again, _ = node.op.forward(np, x.detach().numpy(), **node.attrs)
+    tg.manual_seed(5)
+    tg.rand(9)
+    np.testing.assert_array_equal(again, F.dropout(x, 0.25).detach().numpy())
+
+
+def test_gradients_of_gradients_meet_the_same_mask():
+    def cubed(x):
+        tg.manual_seed(5)
+        return F.dropout2d(x * x * x, 0.4)
+
+    assert gradgradcheck(cubed, [normal(2, 3, 2, 2, requires_grad=True)])
 
 
 def test_dropout_in_place_and_without_training():

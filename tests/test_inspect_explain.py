@@ -346,6 +346,14 @@ def dropped():
     return nn.Dropout(1.0)(lin(numbers(3, 4))).sum(), lin.weight  # here
 
 
+@fault("zero", "dropout", "dropout", "0 wherever a gradient arrives", "are 0")
+def dropped_where_it_counts():
+    lin = layer()
+    tg.manual_seed(1337)  # drops the third element, and others
+    y = nn.functional.dropout(lin(numbers(3, 4)).flatten()[:8], 0.5)  # here
+    return y[y == 0].sum(), lin.weight
+
+
 @fault("zero", "times_zero", "mul", "the number 0")
 def multiplied_by_zero():
     lin = layer()

@@ -209,7 +209,7 @@ def test_numbers_of_every_operation(record: op_table.OpRecord):
 EXACT = (
     "add sub mul div pow neg exp log tanh relu sigmoid gelu gelu_tanh silu matmul linear sum mean amax softmax "
     "log_softmax layer_norm rms_norm embedding scaled_dot_product_attention cross_entropy nll_loss reshape permute "
-    "slice where sqrt cat expand index gather amin clone cast masked_fill maximum minimum"
+    "slice where sqrt cat expand index gather amin clone cast masked_fill maximum minimum dropout"
 ).split()
 
 

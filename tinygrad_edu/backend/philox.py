@@ -31,7 +31,7 @@ _THREADS = 128
 def words(xp: Any, seed: int, counter: int, n: int) -> Any:
     """The n 64-bit words from this place on, as an array of NumPy or CuPy (`xp`)."""
     if xp is np:
-        return _numpy.words(seed, counter, n)
+        return _here.generator.words(seed, counter, n)
     y = xp.empty(n, "uint64")
     if n:
         _kernel(xp)((-(-n // (BLOCK * _THREADS)),), (_THREADS,), (place(seed, counter), xp.int64(n), y))
@@ -44,27 +44,35 @@ def place(seed: int, counter: int) -> Any:
     return np.array((key, [counter >> shift & 2**64 - 1 for shift in (0, 64, 128, 192)]), PLACE)
 
 
-class _Numpy(threading.local):
-    """NumPy's generator, one for each thread. It goes on from where it stands, and is moved if that is elsewhere."""
+class _Generator:
+    """NumPy's generator. It goes on from where it stands, and is moved if that is elsewhere."""
+
+    __slots__ = ("bits", "counter", "seed")
 
     def __init__(self) -> None:
-        self.bits, self.at = np.random.Philox(0), (-1, -1)
+        self.bits, self.seed, self.counter = np.random.Philox(0), 0, -1
 
     def words(self, seed: int, counter: int, n: int) -> Any:
-        blocks = -(-n // BLOCK)
-        if self.at != (seed, counter):
+        blocks = (n + BLOCK - 1) // BLOCK
+        if counter != self.counter or seed != self.seed:
             at = place(seed, counter)
             self.bits.state = {
                 "bit_generator": "Philox", "state": {"key": at["key"], "counter": at["counter"]},
                 "buffer": np.zeros(BLOCK, np.uint64), "buffer_pos": BLOCK, "has_uint32": 0, "uinteger": 0,
             }  # fmt: skip
-        self.at = -1, -1  # it stands nowhere until the words are made
-        found = self.bits.random_raw(blocks * BLOCK)[:n]
-        self.at = seed, counter + blocks
-        return found
+            self.seed = seed
+        self.counter = -1  # it stands nowhere until the words are made
+        found = self.bits.random_raw(blocks * BLOCK)
+        self.counter = counter + blocks
+        return found[:n]
 
 
-_numpy = _Numpy()
+class _Here(threading.local):
+    def __init__(self) -> None:
+        self.generator = _Generator()
+
+
+_here = _Here()  # a generator for each thread
 
 
 @functools.cache

@@ -53,9 +53,9 @@ class Stream:
             "them before the call and pass them"
         )
         with _passing:  # no two threads get the same numbers
-            before = self.state()
-            self.counter = (self.counter + -(-n // philox.BLOCK)) % 2**256
-        return before
+            before = self.counter
+            self.counter = (before + (n + philox.BLOCK - 1) // philox.BLOCK) % 2**256
+        return self.seed, before
 
     def words(self, n: int, xp: Any = np) -> Any:
         """n random 64-bit words."""
