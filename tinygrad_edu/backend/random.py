@@ -49,8 +49,8 @@ class Stream:
     def pass_over(self, n: int) -> tuple[int, int]:
         """Pass over n words, in whole blocks, so that the position is just the counter; the position before them."""
         capture.refuse(
-            "it draws random numbers, as dropout does, and a replay would draw the same again; switch dropout off, or draw "
-            "them before the call and pass them"
+            "it draws random numbers, as dropout does, and a replay would draw the same again; switch dropout off, or "
+            "draw them before the call and pass them"
         )
         with _passing:  # no two threads get the same numbers
             before = self.counter
