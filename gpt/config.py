@@ -88,9 +88,9 @@ class TrainConfig:
     """The shape of the model."""
     device: str = "cpu"
     """Where to compute: cpu, or cuda for a GPU."""
-    dtype: Literal["float32", "float16"] = "float32"
-    """float16: mixed precision, with products of matrices in float16 and weights in float32. For a GPU; slow on a
-    CPU."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """bfloat16, float16: mixed precision, with products of matrices in it and weights in float32. For a GPU; slow on
+    a CPU."""
     recompute: bool = False
     """Whether blocks keep their input alone and run again in backward: less memory, more time, the same numbers."""
     seed: int = 1337

@@ -239,14 +239,19 @@ class _Probe(GPT):
                 p.data = tg.from_numpy(_numbers(p.shape) * 0.02)
 
 
+def precision(config: TrainConfig) -> tg.autocast:
+    """Within it the model computes as the run does."""
+    kind = tg.device(config.device).type
+    return tg.autocast(kind, dtype=getattr(tg, config.dtype), enabled=config.dtype != "float32")
+
+
 class _Parts:
     """One block of the model, the ends of it without a block, and the optimizer of both."""
 
     def __init__(self, config: TrainConfig) -> None:
         c = self.shape = config.model
         self.config, self.device = config, config.device
-        kind = tg.device(config.device).type
-        self.precision = tg.autocast(kind, dtype=tg.float16, enabled=config.dtype == "float16")
+        self.precision = precision(config)
         self.model = _Probe(replace(c, n_layer=1)).to(config.device)
         self.one_block = self.model.h[0]
         betas = (config.beta1, config.beta2)

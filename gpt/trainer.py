@@ -36,7 +36,7 @@ from . import checkpoint
 from .config import TokenizerKind, TrainConfig
 from .data import TokenBatches, TokenFile, open_tokens, prepare_tokens
 from .model import GPT
-from .plan import plan_for
+from .plan import plan_for, precision
 from .report import Report
 from .sampling import load_model
 from .texts import find_text
@@ -120,9 +120,9 @@ class Trainer:
         self.text = {"name": config.dataset, "source": source, "sha256": train.text_sha256}
         check_device(config.device)
         model.to(config.device)
-        kind, half = tg.device(config.device).type, config.dtype == "float16"
-        self._precision = tg.autocast(kind, dtype=tg.float16, enabled=half)
-        self.scaler = tg.amp.GradScaler(kind, enabled=half)
+        kind = tg.device(config.device).type
+        self._precision = precision(config)
+        self.scaler = tg.amp.GradScaler(kind, enabled=config.dtype == "float16")
         betas = (config.beta1, config.beta2)
         self.optimizer = model.configure_optimizers(
             config.weight_decay, config.learning_rate, betas, muon=config.optimizer == "muon"

@@ -254,7 +254,7 @@ def test_a_resumed_run_equals_one_that_never_stopped(
     assert json.loads((moved / "run.json").read_text())["status"] == "finished"
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_a_run_large_enough_for_kernels_resumes_exactly(

@@ -55,10 +55,10 @@ def _called(library: Library, record: Any, sample: Any, dtype: str | None) -> Ca
     return Call(library, record, sample, dtype)
 
 
-def compare(gpu: OnGpu, record: Any) -> None:
-    """Results and gradients of a record's samples there are those of the CPU."""
+def compare(gpu: OnGpu, record: Any, dtypes: tuple[str, ...] | None = None) -> None:
+    """Results and gradients of a record's samples there are those of the CPU, in these dtypes or those of `dtypes_of`."""
     for sample, name in cases(record):
-        for dtype in dtypes_of(sample):
+        for dtype in dtypes or dtypes_of(sample):
             with about(f"{name} in {dtype or 'its own dtypes'}"):
                 with dispatch.use_kernels("reference"):
                     expected = _called(OURS, record, sample, dtype)
@@ -76,6 +76,12 @@ def compare(gpu: OnGpu, record: Any) -> None:
 @pytest.mark.parametrize("record", RECORDS, ids=lambda r: r.name)
 def test_results_and_gradients_are_those_of_the_cpu(record):
     compare(OnGpu("cuda:0"), record)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda r: r.name)
+def test_results_and_gradients_in_bfloat16_are_those_of_the_cpu(record):
+    if "quantile" not in record.name:  # it takes float32 and float64 alone
+        compare(OnGpu("cuda:0"), record, ("bfloat16",))
 
 
 LONG = 20_000

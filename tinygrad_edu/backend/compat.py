@@ -57,7 +57,7 @@ def array_module(cp: Any) -> types.ModuleType:
     def full(shape: Any, value: Any, dtype: Any = None) -> Any:
         y = cp.full(shape, value, dtype)
         # CuPy fills with 0 for -0.0.
-        return cp.copysign(y, -1.0) if value == 0 and math.copysign(1.0, value) < 0 else y
+        return cp.copysign(y, -1.0).astype(y.dtype, copy=False) if value == 0 and math.copysign(1.0, value) < 0 else y
 
     def isin(a: Any, b: Any, **kwargs: Any) -> Any:
         return cp.isin(cp.asarray(a), cp.asarray(b), **kwargs)

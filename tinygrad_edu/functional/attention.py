@@ -81,7 +81,7 @@ def _bias(query: Tensor, mask: Tensor, shape: tuple[int, ...]) -> Tensor:
         return cast(mask, query.dtype)
     if m.dtype.kind != "b":
         raise RuntimeError(f"{NAME}: expected attn_mask to be bool or floating, got {mask.dtype.name}; use .bool()")
-    return mask._result(mask._xp.where(m, dtype.type(0), dtype.type(-math.inf)))
+    return mask._result(mask._xp.where(m, dtype.type(0), dtype.type(-math.inf)).astype(dtype, copy=False))
 
 
 def _repeated_heads(query: Tensor, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import dispatch
 from ..autograd.engine import owner, sum_to
+from ..autograd.unfinished import Unfinished
 from ..backend.device import is_array
 from ..backend.dtypes import bfloat16, is_floating
 from ..ops import (
@@ -64,6 +65,7 @@ class Half(Op):
             wide = [self._wide(x) for x in arrays]
             pair = dispatch.select(self.op, next(filter(is_array, wide)), wide, attrs)
         y, saved = pair.forward(xp, *wide, **attrs)
+        y = y.finish() if isinstance(y, Unfinished) else y
         # Inputs are kept as they are, which loses nothing and takes half of the memory.
         given = {id(w): x for w, x in zip(wide, arrays, strict=True) if w is not x}
         kept = (given[id(s)] if id(s) in given else s.astype(self.dtype) if is_array(s) and id(owner(s)) in given else s

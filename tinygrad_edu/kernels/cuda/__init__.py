@@ -19,6 +19,7 @@ TWINS: tuple[type[Twin], ...] = (
     activation.Tanh,
     dropout.Dropout,
     linear.Linear,
+    linear.Matmul,
     normalization.LayerNorm,
     normalization.RmsNorm,
     softmax.Softmax,

@@ -20,7 +20,10 @@ import numpy as np
 from ...backend import capture, gpu
 
 # By dtype: cudaDataType_t, cublasComputeType_t and the dtype of the factors alpha and beta.
-_TYPES = {"float16": (2, 68, np.float32), "float32": (0, 68, np.float32), "float64": (1, 70, np.float64)}
+_TYPES = {
+    "float16": (2, 68, np.float32), "bfloat16": (14, 68, np.float32), "float32": (0, 68, np.float32),
+    "float64": (1, 70, np.float64),
+}  # fmt: skip
 _IN_TF32 = 77
 _WORKSPACE = 32 << 20  # bytes, what cuBLAS asks for on the largest GPUs
 _DEFAULT_ALGORITHM = -1

@@ -16,6 +16,7 @@ import numpy as np
 # By dtype: the type in memory (T), the type that kernels compute in (A), and the latter's dtype.
 TYPES = {
     "float16": ("float16", "float", np.float32),
+    "bfloat16": ("bfloat16", "float", np.float32),
     "float32": ("float", "float", np.float32),
     "float64": ("double", "double", np.float64),
 }
@@ -31,7 +32,7 @@ def _file(name: str) -> str:
 def text(file: str, dtype: str, **constants: Any) -> str:
     """All the text that the compiler is given: of the file, or of several whose names are joined by +."""
     in_memory, computed, _ = TYPES[dtype]
-    lines = ["#include <cupy/float16.cuh>"] if in_memory == "float16" else []
+    lines = [f"#include <cupy/{in_memory}.cuh>"] if in_memory.endswith("16") else []
     lines += [f"typedef {in_memory} T;", f"typedef {computed} A;"]
     lines += [f"#define {name} {value}" for name, value in constants.items()]
     return "\n".join([*lines, *map(_file, ["common", *file.split("+")])])
