@@ -1,7 +1,7 @@
-// Graphs for the emulated GPU, which has none: loaded before it (LD_PRELOAD), so that what CuPy asks HIP passes here first.
+// Graphs for the emulated GPU, which has none; loaded before it (LD_PRELOAD): what CuPy asks HIP passes here first.
 //
-// As on a GPU, work put into a capturing stream is not done but noted, with the arguments that it has then, and a launch
-// of the graph does it, reading what memory holds by then. What waits for a capturing stream fails and ends the capture.
+// As on a GPU, work put into a capturing stream is not done but noted, with the arguments that it has then; a launch of
+// the graph does it, and reads what memory holds by then. What waits for a capturing stream fails and ends the capture.
 
 #include <dlfcn.h>
 #include <sys/uio.h>
@@ -118,7 +118,8 @@ int hipModuleLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsign
     }
     auto arguments = std::make_shared<Arguments>(given);
     return in(stream, [=] {
-        return HIP("hipModuleLaunchKernel", f, gx, gy, gz, bx, by, bz, shared, (void*)0, arguments->addresses.data(), (void**)0);
+        void** values = arguments->addresses.data();
+        return HIP("hipModuleLaunchKernel", f, gx, gy, gz, bx, by, bz, shared, (void*)0, values, (void**)0);
     });
 }
 int hipMemcpyAsync(void* to, const void* from, size_t n, int kind, void* stream) {
@@ -127,7 +128,9 @@ int hipMemcpyAsync(void* to, const void* from, size_t n, int kind, void* stream)
 int hipMemsetAsync(void* p, int value, size_t n, void* stream) {
     return in(stream, [=] { return HIP("hipMemset", p, value, n); });
 }
-int hipStreamSynchronize(void* stream) { return waits_for_a_capture(stream) ? UNSUPPORTED : HIP("hipStreamSynchronize", stream); }
+int hipStreamSynchronize(void* stream) {
+    return waits_for_a_capture(stream) ? UNSUPPORTED : HIP("hipStreamSynchronize", stream);
+}
 int hipStreamQuery(void* stream) { return waits_for_a_capture(stream) ? UNSUPPORTED : HIP("hipStreamQuery", stream); }
 int hipDeviceSynchronize() { return waits_for_a_capture(nullptr, true) ? UNSUPPORTED : HIP("hipDeviceSynchronize"); }
 int hipEventRecord(void* event, void* stream) {
@@ -140,7 +143,9 @@ int hipEventRecord(void* event, void* stream) {
     return OK;
 }
 int hipEventQuery(void* event) { return captured_events.count(event) ? CAPTURED_EVENT : HIP("hipEventQuery", event); }
-int hipEventSynchronize(void* event) { return captured_events.count(event) ? CAPTURED_EVENT : HIP("hipEventSynchronize", event); }
+int hipEventSynchronize(void* event) {
+    return captured_events.count(event) ? CAPTURED_EVENT : HIP("hipEventSynchronize", event);
+}
 struct PointerAttributes { int type, device; void *device_pointer, *host_pointer; int managed; unsigned flags; };
 int hipPointerGetAttributes(PointerAttributes* attributes, const void* p) {  // as CUDA: other memory is not pinned
     int status = HIP("hipPointerGetAttributes", attributes, p);
@@ -155,8 +160,8 @@ int hipblasSetStream(void* h, void* stream) {
     return BLAS("hipblasSetStream", h, stream);
 }
 #define PRODUCTS(P, T) \
-    int hipblas##P##gemm(void* h, int ta, int tb, int m, int n, int k, const T* alpha, const T* a, int lda, const T* b, \
-                         int ldb, const T* beta, T* c, int ldc) { \
+    int hipblas##P##gemm(void* h, int ta, int tb, int m, int n, int k, const T* alpha, const T* a, int lda, \
+                         const T* b, int ldb, const T* beta, T* c, int ldc) { \
         Scalar<T> one(alpha), zero(beta); \
         return in(streams_of_blas[h], [=] { \
             return BLAS("hipblas" #P "gemm", h, ta, tb, m, n, k, &one.value, a, lda, b, ldb, &zero.value, c, ldc); \
@@ -169,9 +174,9 @@ int hipblasSetStream(void* h, void* stream) {
             return BLAS("hipblas" #P "gemv", h, t, m, n, &one.value, a, lda, x, incx, &zero.value, y, incy); \
         }); \
     } \
-    int hipblas##P##gemmStridedBatched(void* h, int ta, int tb, int m, int n, int k, const T* alpha, const T* a, int lda, \
-                                       long long sa, const T* b, int ldb, long long sb, const T* beta, T* c, int ldc, \
-                                       long long sc, int count) { \
+    int hipblas##P##gemmStridedBatched(void* h, int ta, int tb, int m, int n, int k, const T* alpha, const T* a, \
+                                       int lda, long long sa, const T* b, int ldb, long long sb, const T* beta, T* c, \
+                                       int ldc, long long sc, int count) { \
         Scalar<T> one(alpha), zero(beta); \
         return in(streams_of_blas[h], [=] { \
             return BLAS("hipblas" #P "gemmStridedBatched", h, ta, tb, m, n, k, &one.value, a, lda, sa, b, ldb, sb, \
@@ -200,12 +205,14 @@ int hipblasGemmStridedBatchedEx(void* h, int ta, int tb, int m, int n, int k, co
 }
 
 // The emulation sorts on the CPU, in functions that take the place of CuPy's.
-void thrust_argsort(int type, size_t* order, void* data, void* keys, const std::vector<ptrdiff_t>& shape, intptr_t stream,
+using Shape = std::vector<ptrdiff_t>;
+const char* const SORTING = "libcupy_on_cpu.so";
+void thrust_argsort(int type, size_t* order, void* data, void* keys, const Shape& shape, intptr_t stream,
                     void* memory) {
-    auto sort = next<decltype(&thrust_argsort)>("libcupy_on_cpu.so", "_Z14thrust_argsortiPmPvS0_RKSt6vectorIlSaIlEElS0_");
+    auto sort = next<decltype(&thrust_argsort)>(SORTING, "_Z14thrust_argsortiPmPvS0_RKSt6vectorIlSaIlEElS0_");
     in((void*)stream, [=] { sort(type, order, data, keys, shape, stream, memory); return 0; });
 }
-void thrust_sort(int type, void* data, size_t* keys, const std::vector<ptrdiff_t>& shape, intptr_t stream, void* memory) {
-    auto sort = next<decltype(&thrust_sort)>("libcupy_on_cpu.so", "_Z11thrust_sortiPvPmRKSt6vectorIlSaIlEElS_");
+void thrust_sort(int type, void* data, size_t* keys, const Shape& shape, intptr_t stream, void* memory) {
+    auto sort = next<decltype(&thrust_sort)>(SORTING, "_Z11thrust_sortiPvPmRKSt6vectorIlSaIlEElS_");
     in((void*)stream, [=] { sort(type, data, keys, shape, stream, memory); return 0; });
 }

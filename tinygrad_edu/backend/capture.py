@@ -33,17 +33,20 @@ class Known(NamedTuple):
 class Recorder:
     """What a step does that its graph depends on.
 
-    capturing: False while a step runs as it is, and is only watched. known: from such a run, or from another capture.
+    capturing: False while a step runs as it is, and is only watched: nothing is refused then, but noted. known: from
+    such a run, or from another capture.
     """
 
     def __init__(self, capturing: bool, known: Known | None = None) -> None:
         self.capturing = capturing
         self.refused: str | None = None  # why, also if the step has caught the exception
         self.leaves, self.optimizers = ({}, {}) if known is None else (dict(known.leaves), dict(known.optimizers))
-        self.gradients = {key: p._grad for key, p in self.leaves.items()}  # as they were before the step
+        # The gradients and the memory of the leaves as they were before the step.
+        self.gradients = {key: p._grad for key, p in self.leaves.items()}
+        self._arrays = {key: p._array for key, p in self.leaves.items()}
         self._options = {key: _options(optimizer) for key, optimizer in self.optimizers.items()}
         self.read: set[int] = set()  # ids of those arrays among them that were used
-        self.changed: dict[int, Any] = {}  # tensors changed in place, by the id of what counts their memory's changes
+        self.changed: dict[int, Any] = {}  # what counts the changes of memory that was changed in place, by id
         self.checks: list[Callable[[], bool]] = []  # whether a replay would do what the step does
         self.preparations: list[Callable[[], None]] = []  # what a replay does before
         self.chunks: list[Any] = []  # the memory of the graph
@@ -65,7 +68,7 @@ class Recorder:
     def watch(self, leaf: Any) -> None:
         """The step depends on this tensor's gradient."""
         if id(leaf) not in self.leaves:
-            self.leaves[id(leaf)], self.gradients[id(leaf)] = leaf, leaf._grad
+            self.leaves[id(leaf)], self.gradients[id(leaf)], self._arrays[id(leaf)] = leaf, leaf._grad, leaf._array
 
     def stepping(self, optimizer: Any) -> None:
         """This optimizer is about to take a step."""
@@ -79,7 +82,7 @@ class Recorder:
 
     def changing(self, tensor: Any) -> None:
         """This tensor was changed in place."""
-        self.changed.setdefault(id(tensor._memory), tensor)
+        self.changed[id(tensor._memory)] = tensor._memory
 
     def using(self, array: Any) -> None:
         """An array is read by what is captured."""
@@ -89,8 +92,9 @@ class Recorder:
 
     def refuse(self, why: str) -> None:
         """CannotCapture, unless the step is only watched."""
-        if self.capturing:
+        if self.capturing or why is not COPIES:  # what is watched copies its arguments, which lie in the graph then
             self.refused = self.refused or why
+        if self.capturing:
             raise CannotCapture(why)
 
     # ---- what it knows ---------------------------------------------------------------------------------------------
@@ -100,18 +104,24 @@ class Recorder:
         return Known(self.leaves, self.optimizers)
 
     def finish(self) -> None:
-        """The step is done: hold on to what a replay needs to find as it was."""
+        """The step is done: hold on to what a replay needs to find as it was. CannotCapture: it left other memory."""
+        needed = []
         for key, leaf in self.leaves.items():
             before = self.gradients[key]
+            if leaf._array is not self._arrays[key]:
+                self.refuse("it gives a parameter other memory (.data = ...), which a replay would not; use copy_")
             # A gradient that was there and that the step has dropped unread may be another one at a replay.
             if before is None or leaf._grad is before or id(before._array) in self.read:
-                self.checks.append(lambda leaf=leaf, before=before: leaf._grad is before)  # type: ignore[misc]
-            self.checks.append(lambda leaf=leaf, array=leaf._array: leaf._array is array)  # type: ignore[misc]
+                needed.append((leaf, before))
+        kept = [(leaf, self._arrays[key]) for key, leaf in self.leaves.items()]
+        self.gradients.clear()
+        self.checks.append(lambda: all(leaf._grad is before for leaf, before in needed))
+        self.checks.append(lambda: all(leaf._array is array for leaf, array in kept))
 
     def restore(self) -> None:
-        """Give all tensors the gradients that they had before the step, and optimizers their options."""
+        """Give tensors the memory and the gradients that they had before the step, and optimizers their options."""
         for key, leaf in self.leaves.items():
-            leaf._grad = self.gradients[key]
+            leaf._grad, leaf._array = self.gradients[key], self._arrays[key]
         for key, optimizer in self.optimizers.items():
             for group, options in zip(optimizer.param_groups, self._options[key], strict=True):
                 group.update(options)
@@ -126,7 +136,8 @@ class _Thread(threading.local):
 
 
 _thread = _Thread()
-under_way = 0  # how many threads have a recorder: without any, nobody needs to ask further
+_counting = threading.Lock()
+under_way = 0  # how many recorders there are in all threads: without any, nobody needs to ask further
 
 
 def recorder() -> Recorder | None:
@@ -151,9 +162,11 @@ def told(recorder: Recorder) -> Iterator[None]:
     """Within it the recorder is told what happens in this thread."""
     global under_way
     outside, _thread.recorder = _thread.recorder, recorder
-    under_way += 1
+    with _counting:
+        under_way += 1
     try:
         yield
     finally:
-        under_way -= 1
+        with _counting:
+            under_way -= 1
         _thread.recorder = outside

@@ -75,4 +75,4 @@ def copy_into(target: Any, array: Any) -> None:
         return
     total.to_device += 1
     total.bytes += array.nbytes
-    target.set(np.ascontiguousarray(array))
+    target.set(np.asarray(array, order="C"))

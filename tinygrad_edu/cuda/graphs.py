@@ -91,13 +91,21 @@ class _Graphed:
         self._plain = True
         self._graphs.clear()
         name = getattr(self._step, "__name__", "the step")
-        warnings.warn(f"cuda.graph: {name} runs as it is from now on, as it cannot be captured: {why}", stacklevel=level)
+        message = f"cuda.graph: {name} runs as it is from now on, as it cannot be captured: {why}"
+        warnings.warn(message, stacklevel=level)
 
     def _watched(self, args: Any, kwargs: Any) -> Any:
+        """Run the step as it is, and give up if what it does cannot be captured."""
         recorder = Recorder(capturing=False)
         with capture.told(recorder):
             result = self._step(*args, **kwargs)
-        self._known = recorder.known
+        self._known, why = recorder.known, recorder.refused
+        try:
+            _flattened(result, [], numbers=False)
+        except CannotCapture as error:
+            why = why or str(error)
+        if why:
+            self._give_up(why, level=4)
         return result
 
     def _captured(self, key: Any, form: Any, tensors: list[Tensor]) -> _Captured:
@@ -142,6 +150,7 @@ class _Captured:
             with _capturing(self.recorder, self._device) as captured:
                 args, kwargs = _rebuilt(form, iter(self._inputs))
                 self._form = _flattened(step(*args, **kwargs), results, numbers=False)
+            self.recorder.finish()
         except BaseException as error:
             self.recorder.restore()
             for chunk in self.recorder.chunks:  # what was not computed shows as NaN
@@ -151,12 +160,11 @@ class _Captured:
             why = self.recorder.refused or f"{type(error).__name__}: {error}"
             raise CannotCapture(why) from error
         self._graph = captured[0]
-        self.recorder.finish()
         self._gradients = [(leaf, leaf._grad) for leaf in self.recorder.leaves.values()]
         self._results = [t.detach() for t in results]
-        # All memory that a replay changes and that somebody may look at.
-        shown = [*self._results, *(g for _, g in self._gradients if g is not None), *self.recorder.changed.values()]
-        self._changed = list({id(t._memory): t for t in shown}.values())
+        # Who counts the changes of memory that a replay writes and that somebody may look at.
+        for t in (*self._results, *(g for _, g in self._gradients if g is not None)):
+            self.recorder.changing(t._changed())
 
     def holds(self) -> bool:
         """Whether a replay does what the step would do."""
@@ -172,9 +180,9 @@ class _Captured:
         promises.expect(self._device)
         for leaf, gradient in self._gradients:
             leaf._grad = gradient
-        for t in self._changed:
-            t._changed()
-        return _rebuilt(self._form, iter(self._results))
+        for memory in self.recorder.changed.values():
+            memory.count += 1
+        return _rebuilt(self._form, (t.detach() for t in self._results))
 
 
 class _Watcher:
