@@ -15,6 +15,7 @@ from gpt.ledger import ledger
 from gpt.model import GPT
 from tinygrad_edu import inspect, testing
 from tinygrad_edu.inspect.steps import walked
+from tinygrad_edu.ops.op import Op
 
 SIZE = GPTConfig(block_size=8, vocab_size=13, n_layer=2, n_head=2, n_embd=16)
 
@@ -150,9 +151,82 @@ def test_the_gradients_of_operations_are_checked_there():
             testing.gradcheck(Wrong.apply, (x,), fast_mode=fast)
 
 
-def test_a_check_against_numpy_wants_its_inputs_on_the_cpu():
-    with pytest.raises(ValueError, match=r"an input is on cuda:0, expected inputs on the CPU; .* testing.gradcheck"):
-        testing.check(lambda x: x.tanh(), inputs=[tg.randn(3, device="cuda")])
+@pytest.mark.parametrize("kernels", ["reference", "auto"])
+def test_an_operation_is_checked_there(kernels: str):
+    x, w = tg.randn(5, 64, device="cuda"), tg.randn(64, device="cuda")
+    where = set()
+
+    def norm(x: tg.Tensor, w: tg.Tensor) -> tg.Tensor:
+        where.add(x.device.type)
+        return F.layer_norm(x, (64,), w)
+
+    with tg.use_kernels(kernels):
+        found = testing.check(norm, inputs=[x, w])
+        assert found.passed and "inputs that are not contiguous give the same" in found.facts and where == {"cuda"}
+        assert testing.check(Doubled, inputs=[x])
+        assert testing.check(Softplus, inputs=[x, [0.5]])
+        targets = tg.randint(0, 64, (5,), device="cuda")
+        assert testing.check(lambda x, t: F.cross_entropy(x, t), inputs=[x, targets])
+
+
+def test_what_torch_gives_on_the_cpu_is_the_measure_there():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed beside CuPy")
+    x = tg.randn(3, 4, device="cuda")
+    found = testing.check(lambda x: x.softmax(-1), lambda x: torch.softmax(x, -1), inputs=[x])
+    assert any("gradients as in PyTorch in float32" in fact for fact in found.facts)
+
+
+@pytest.mark.parametrize("wrong", [lambda: WrongDoubled, lambda: WrongSoftplus])
+def test_a_wrong_gradient_there_is_diagnosed(wrong: Callable[[], type]):
+    with pytest.raises(testing.CheckError, match="the gradient of input 0 is wrong") as caught:
+        testing.check(wrong(), inputs=[tg.rand(3, 4, device="cuda") + 1])
+    cpu = testing.check(wrong(), inputs=[np.random.default_rng(0).random((3, 4)) + 1], raise_exception=False)
+    assert caught.value.diagnosis == cpu.diagnosis is not None
+
+
+class Doubled(tg.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * 2
+
+
+class WrongDoubled(Doubled):
+    @staticmethod
+    def backward(ctx, g):
+        return g * -2
+
+
+class Softplus(Op):
+    """log(1 + exp(x)), times a number of the caller's."""
+
+    name = "softplus_of_a_test"
+
+    @staticmethod
+    def forward(xp, x, k=1.0):
+        return k * xp.log1p(xp.exp(x)), (x, k)
+
+    @staticmethod
+    def backward(xp, saved, gy):
+        x, k = saved
+        slope = gy / (1 + xp.exp(-x))
+        return (k * slope, (gy * xp.log1p(xp.exp(x))).sum(keepdims=True).reshape(k.shape)) if xp.ndim(k) else k * slope
+
+
+class WrongSoftplus(Softplus):
+    @staticmethod
+    def backward(xp, saved, gy):
+        return -Softplus.backward(xp, saved, gy)
+
+
+def test_a_check_of_tensors_on_two_devices_is_refused():
+    with pytest.raises(
+        ValueError, match=r"inputs are on cpu and on cuda:0, expected one device; move .*\.to\('cuda:0'\)"
+    ):
+        testing.check(lambda x, y: x * y, inputs=[tg.randn(3), tg.randn(3, device="cuda")])
 
 
 def test_the_ledger_of_a_model_there():

@@ -13,6 +13,8 @@ import numpy as np
 from ..autograd.function import Context, Function
 from ..autograd.grad import grad
 from ..autograd.modes import enable_grad, no_grad, observe
+from ..backend import transfers
+from ..backend.device import CPU, array_module, module_of
 from ..backend.dtypes import float64, is_floating
 from ..creation import tensor
 from ..dispatch import apply
@@ -101,14 +103,15 @@ def check(
     torch_fn: the same with torch tensors.
     inputs: a list of the arguments: Tensors, NumPy arrays, lists with floats (which become arrays), sequences of these,
         or anything else, which is passed on. Floating ones are checked: those Tensors that require grad, or, if none
-        does, all. They are not changed.
+        does, all. They are not changed. With Tensors on a GPU everything is computed there but torch_fn, which gets
+        copies on the CPU.
     seed: that of the random cotangents.
     raise_exception: False returns the result also where something is wrong.
 
     CheckError: something is wrong. Its message names the operation, the inputs, the worst element with the values got,
     by PyTorch and by finite differences, and the mistake that fits (a diagnosis) where a known one does.
-    ValueError: there is no floating input, or an input is on a GPU. TypeError: inputs is not a list. ImportError:
-    torch_fn without PyTorch.
+    ValueError: there is no floating input, or Tensors are on several devices. TypeError: inputs is not a list.
+    ImportError: torch_fn without PyTorch.
     """
     if torch_fn is not None and importlib.util.find_spec("torch") is None:
         raise ImportError("torch_fn needs PyTorch: pip install torch, or leave it out")
@@ -140,14 +143,15 @@ class _Function:
             raise TypeError(f"check: inputs must be a list of arrays, got {_words(inputs)}; write inputs=[x]")
         self.template = tuple(_with_arrays(x) for x in inputs)
         found = list(_tensors(self.template))
-        elsewhere = next((x.device for x in found if isinstance(x, Tensor) and x.is_cuda), None)
-        if elsewhere is not None:
+        devices = list(dict.fromkeys(x.device for x in found if isinstance(x, Tensor))) or [CPU]
+        if len(devices) > 1:
             raise ValueError(
-                f"check of {self.name}: an input is on {elsewhere}, expected inputs on the CPU; pass them with .cpu(), "
-                "or check the gradients there with testing.gradcheck"
+                f"check of {self.name}: inputs are on {devices[0]} and on {devices[1]}, expected one device; move them "
+                f"with .to({str(devices[1])!r})"
             )
+        self.device = devices[0]
         wanted = any(isinstance(x, Tensor) and x.requires_grad for x in found)
-        self.all: list[Any] = [x._array if isinstance(x, Tensor) else x for x in found]
+        self.all: list[Any] = [_array(x) for x in found]
         self.floating = [is_floating(a.dtype) for a in self.all]
         self.checked = [
             i for i, x in enumerate(found) if self.floating[i] and (not wanted or getattr(x, "requires_grad", False))
@@ -175,8 +179,12 @@ class _Function:
         return tuple(fill(x) for x in self.template)
 
     def leaves(self, arrays: Arrays) -> list[Tensor]:
-        """Tensors over these arrays, of which those that are checked require grad."""
-        return [Tensor._result(a).requires_grad_(i in self.checked) for i, a in enumerate(arrays)]
+        """Tensors of these arrays where the inputs are; those that are checked require grad."""
+        return [self.tensor(a).requires_grad_(i in self.checked) for i, a in enumerate(arrays)]
+
+    def tensor(self, array: Any) -> Tensor:
+        """A Tensor of this array where the inputs are."""
+        return Tensor._result(transfers.to_device(array, self.device))
 
     def outputs(self, leaves: Sequence[Any]) -> list[Any]:
         result = self.fn(*self.arguments(leaves))
@@ -188,16 +196,16 @@ class _Function:
     def values(self, arrays: Arrays) -> Arrays:
         """The values of the outputs that can have a gradient."""
         with no_grad():
-            return [y.detach().numpy().copy() for y in self.outputs(self.leaves(arrays)) if y.is_floating_point()]
+            return [_array(y).copy() for y in self.outputs(self.leaves(arrays)) if y.is_floating_point()]
 
     def gradients(self, outputs: list[Tensor], leaves: list[Tensor], cotangents: Arrays) -> list[Any]:
         """The gradient of each checked input, None where nothing arrives."""
-        pairs = [(y, Tensor._result(c)) for y, c in zip(outputs, cotangents, strict=True) if y.requires_grad]
+        pairs = [(y, self.tensor(c)) for y, c in zip(outputs, cotangents, strict=True) if y.requires_grad]
         if not pairs:
             return [None for _ in self.checked]
         ys, seeds = zip(*pairs, strict=True)
         found = grad(ys, [leaves[i] for i in self.checked], seeds, allow_unused=True)
-        return [None if g is None else g.detach().numpy().copy() for g in found]
+        return [None if g is None else _array(g).copy() for g in found]
 
     def raw_gradients(self, leaves: list[Tensor], cotangents: Arrays) -> list[Any] | None:
         """What the backward of a Function or op returns, in whatever shape; None for other functions."""
@@ -207,12 +215,13 @@ class _Function:
         with no_grad():
             if issubclass(self.cls, Op):
                 arrays = [x._array if isinstance(x, Tensor) else x for x in arguments]
-                _, saved = self.cls.forward(np, *arrays)
-                found: Any = self.cls.backward(np, saved, cotangents[0])
+                xp = array_module(self.device)
+                _, saved = self.cls.forward(xp, *arrays)
+                found: Any = self.cls.backward(xp, saved, self.tensor(cotangents[0])._array)
             else:
                 ctx = Context(tuple(isinstance(x, Tensor) and x.requires_grad for x in arguments))
                 self.cls.forward(ctx, *arguments)
-                found = self.cls.backward(ctx, *(Tensor._result(c) for c in cotangents))
+                found = self.cls.backward(ctx, *map(self.tensor, cotangents))
         found = found if isinstance(found, tuple) else (found,)
         at = [k for k, x in enumerate(arguments) if isinstance(x, Tensor)]
         if len(at) != len(leaves) or len(found) <= max(at):
@@ -233,7 +242,7 @@ class _Function:
             def propagated(self, node: Any, gy: Any, gradients: Any) -> None:
                 for parent, g in zip(node.parents, gradients, strict=True):
                     if parent in found and g is not None:
-                        found[parent].append(np.array(g))
+                        found[parent].append(np.array(transfers.to_host(g)))
 
         try:
             with enable_grad(), observe(Collector()):
@@ -298,7 +307,7 @@ def wrong_gradients(
         got = raw
     else:
         got = function.gradients([y for y in function.outputs(leaves) if y.is_floating_point()], leaves, cotangents)
-    arrays = [x._array for x in leaves]
+    arrays = [_array(x) for x in leaves]
     numerical: list[Any] = []
     if complaint or torch is None:
         numerical = [numerical_gradient(function.values, arrays, cotangents, i) for i in function.checked]
@@ -321,7 +330,7 @@ def wrong_gradients(
         uses: list[Any] = [()] * len(arrays)
         for j, u in zip(function.checked, function.uses(arrays, cotangents), strict=False):
             uses[j] = u
-        values = [y.detach().numpy() for y in outputs]
+        values = [_array(y) for y in outputs]
         setting = Setting(arrays, gradients, values, cotangents, function.values, uses)
         number = numerical[k] if numerical else numerical_gradient(function.values, arrays, cotangents, i)
         words = _worst(f"the gradient of input {i}", mine, right[k], number, bool(torch))
@@ -354,12 +363,12 @@ def _same_values(function: _Function, outputs: list[Tensor], torch: Any, dtype: 
         result.failures.append(Failure(f"{len(outputs)} outputs, PyTorch gives {len(torch[0])}"))
         return False
     for k, (y, z) in enumerate(zip(outputs, torch[0], strict=True)):
-        text = difference(y.detach().numpy(), z, *TOLERANCE["reduction", dtype], equal_nan=True)
+        text = difference(_array(y), z, *TOLERANCE["reduction", dtype], equal_nan=True)
         if text:
             text = text.replace("expected", "PyTorch gives")
             result.failures.append(Failure(f"output {k} in {dtype}: {text}"))
     if not result.failures:
-        worst = max(ulps(y.detach().numpy(), z, dtype, True) for y, z in zip(outputs, torch[0], strict=True))
+        worst = max(ulps(_array(y), z, dtype, True) for y, z in zip(outputs, torch[0], strict=True))
         result.facts.append(f"values as in PyTorch in {dtype}: worst error {worst:.1f} ULP")
     return not result.failures
 
@@ -405,10 +414,7 @@ def _single_precision(function: _Function, torch_fn: Any, cotangents: Arrays, re
     double = function.leaves([x._array.astype(np.float64) if x.is_floating_point() else x._array for x in single])
     precise = [y for y in function.outputs(double) if y.is_floating_point()]
     right = function.gradients(precise, double, [c.astype(np.float64) for c in seeds])
-    named = [
-        (f"output {k}", y.detach().numpy(), z.detach().numpy())
-        for k, (y, z) in enumerate(zip(outputs, precise, strict=True))
-    ]
+    named = [(f"output {k}", _array(y), _array(z)) for k, (y, z) in enumerate(zip(outputs, precise, strict=True))]
     pairs = zip(function.checked, got, right, strict=True)
     named += [(f"the gradient of input {i}", g, r) for i, g, r in pairs if g is not None and r is not None]
     for what, a, b in named:
@@ -445,17 +451,14 @@ def _layouts(function: _Function, outputs: list[Tensor], cotangents: Arrays, res
     plain = function.leaves(function.arrays("float64"))
     expected = function.gradients([y for y in function.outputs(plain) if y.is_floating_point()], plain, cotangents)
     for layout, how in ((_transposed, "with its axes in reverse order in memory"), (_strided, "strided")):
-        leaves = function.leaves([layout(a) for a in function.arrays("float64")])
+        leaves = function.leaves([layout(function.tensor(a)._array) for a in function.arrays("float64")])
         try:
             again = [y for y in function.outputs(leaves) if y.is_floating_point()]
-            found = function.gradients(again, leaves, [layout(c) for c in cotangents])
+            found = function.gradients(again, leaves, [layout(function.tensor(c)._array) for c in cotangents])
         except Exception as error:
             result.failures.append(Failure(f"inputs not contiguous ({how}): {type(error).__name__}: {error}"))
             return
-        named = [
-            (f"output {k}", y.detach().numpy(), z.detach().numpy())
-            for k, (y, z) in enumerate(zip(again, outputs, strict=True))
-        ]
+        named = [(f"output {k}", _array(y), _array(z)) for k, (y, z) in enumerate(zip(again, outputs, strict=True))]
         pairs = zip(function.checked, found, expected, strict=True)
         named += [(f"the gradient of input {i}", g, e) for i, g, e in pairs if g is not None and e is not None]
         for what, a, b in named:
@@ -469,13 +472,13 @@ def _layouts(function: _Function, outputs: list[Tensor], cotangents: Arrays, res
 
 
 def _transposed(array: Any) -> Any:
-    return np.array(array.T, order="C").T
+    return module_of(array).array(array.T, order="C").T
 
 
 def _strided(array: Any) -> Any:
     if not array.ndim:
         return array
-    return np.repeat(array, 2, axis=-1)[..., ::2]
+    return module_of(array).repeat(array, 2, axis=-1)[..., ::2]
 
 
 # ---- small helpers ---------------------------------------------------------------------------------------------------
@@ -503,7 +506,8 @@ def _with_arrays(x: Any) -> Any:
 
 
 def _array(x: Any) -> Any:
-    return x.detach().numpy() if isinstance(x, Tensor) else np.asarray(x)
+    """A Tensor or array as one of NumPy's."""
+    return np.asarray(transfers.to_host(x._array if isinstance(x, Tensor) else x))
 
 
 def _words(x: Any) -> str:
