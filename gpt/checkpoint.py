@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_edu as tg
+from tinygrad_edu.serialization import place_of
 
 from .config import GPTConfig, TrainConfig
 from .files import read_json, write_json
@@ -354,11 +355,6 @@ def _each(tree: Any, do: Callable[[tg.Tensor], Any]) -> Any:
     return tuple(_each(value, do) for value in tree) if isinstance(tree, tuple) else tree
 
 
-def _place(tensor: tg.Tensor) -> tuple[Any, ...]:
-    """Equal for tensors of the same memory, such as tied weights."""
-    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
-
-
 def _room(tensor: tg.Tensor) -> int:
     """Bytes that a copy takes, with those up to the next cache line."""
     return -(-tensor.nbytes // 64) * 64
@@ -366,7 +362,7 @@ def _room(tensor: tg.Tensor) -> int:
 
 def _distinct(tensors: Tensors) -> dict[tuple[Any, ...], tg.Tensor]:
     found: dict[tuple[Any, ...], tg.Tensor] = {}
-    _each(tensors, lambda tensor: found.setdefault(_place(tensor), tensor))
+    _each(tensors, lambda tensor: found.setdefault(place_of(tensor), tensor))
     return found
 
 
@@ -382,7 +378,7 @@ def _copied(tensors: Tensors, memory: np.ndarray) -> Tensors:
         np.copyto(copy, tensor.cpu().numpy())
         copies[place] = tg.from_numpy(copy)
         begin += _room(tensor)
-    return _each(tensors, lambda tensor: copies[_place(tensor)])
+    return _each(tensors, lambda tensor: copies[place_of(tensor)])
 
 
 def _beside(folder: Path, what: str) -> Path:

@@ -112,14 +112,19 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 # ---- the structure ---------------------------------------------------------------------------------------------------
 
 
+def place_of(x: Tensor) -> tuple[Any, ...]:
+    """Equal for tensors that show the same memory in the same way, such as tied weights."""
+    array = x._array
+    return address(array), array.shape, array.strides, array.dtype.str
+
+
 def _pack(obj: Any) -> tuple[dict[str, Any], Any]:
     """The arrays in `obj` by name, and the JSON of what they hang in."""
     arrays: dict[str, Any] = {}
     named: dict[tuple[Any, ...], str] = {}  # the name of each piece of memory
 
     def tensor(x: Tensor, path: tuple[Any, ...]) -> Any:
-        array = x._array
-        memory = (address(array), array.shape, array.strides, array.dtype.str)
+        memory = place_of(x)
         if memory not in named:
             plain = ".".join(map(str, path)) or "tensor"
             plain = name = plain.encode("utf-8", "backslashreplace").decode("utf-8")  # lone surrogates are no UTF-8
@@ -127,7 +132,7 @@ def _pack(obj: Any) -> tuple[dict[str, Any], Any]:
             while name in arrays or name == "__metadata__":
                 copies += 1
                 name = f"{plain}~{copies}"
-            arrays[name] = array
+            arrays[name] = x._array
             named[memory] = name
         return {"tensor": named[memory]}
 

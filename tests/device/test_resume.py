@@ -13,6 +13,7 @@ from gpt.config import GPTConfig, TrainConfig
 from gpt.model import GPT
 from gpt.report import read_metrics
 from gpt.trainer import Trainer
+from tinygrad_edu.autograd import unfinished
 
 DEVICES = ("cpu", "cuda")
 
@@ -47,6 +48,7 @@ def test_a_run_goes_on_on_the_other_device(tiny: TrainConfig, tmp_path: Path, fi
         for name in ("loss", "val_loss"):
             assert (row[name] is None) == (other[name] is None)
             assert row[name] is None or row[name] == pytest.approx(other[name], rel=1e-3), row
+    assert unfinished.may_wait, "training shares memory with other code"
 
 
 def test_a_gpt_learns_in_half_precision():

@@ -16,6 +16,7 @@ from tinygrad_edu import dispatch
 from tinygrad_edu.autograd import unfinished
 from tinygrad_edu.autograd.modes import observe
 from tinygrad_edu.nn import functional as F
+from tinygrad_edu.ops.elementwise import Add
 
 cp = pytest.importorskip("cupy", reason="CuPy is not installed")
 pytestmark = pytest.mark.kernels
@@ -95,6 +96,15 @@ def with_norm(norm, keep, swapped):
     return call
 
 
+def with_another_that_shows_it(x, w, b, r, g, c):
+    h = F.linear(x, w, b)
+    s = r + h
+    other = h.detach()
+    del h
+    assert waits(s) or not unfinished.waiting
+    return layer_norm(s, g, c), other
+
+
 def layer_norm(x, g, c):
     return F.layer_norm(x, g.shape, g, c)
 
@@ -115,13 +125,16 @@ FORMS = {
     "sum, rms norm": with_norm(rms_norm, keep=False, swapped=True),
     "sum that shares, layer norm": with_norm(layer_norm, keep=True, swapped=True),
     "sum that shares, rms norm": with_norm(rms_norm, keep=True, swapped=False),
+    "sum of what was shown, layer norm": with_another_that_shows_it,
     "bare layer norm": lambda x, w, b, r, g, c: (F.layer_norm(r + F.linear(x, w, b), g.shape),),
     "twice": lambda x, w, b, r, g, c: (lambda h: (h, h + h, h + h.detach()))(F.linear(x, w, b)),
     "two sums": lambda x, w, b, r, g, c: (F.linear(x, w, b) + r + r, r + (r + F.linear(x, w, b))),
     "two that wait": lambda x, w, b, r, g, c: (F.linear(x, w, b) + F.linear(x, w, c),),
     "broadcast": lambda x, w, b, r, g, c: (F.linear(x, w, b) + c, r[:1] + F.linear(x, w, b)),
     "another dtype": lambda x, w, b, r, g, c: (F.linear(x, w, b) + r.double(), F.linear(x, w, b) + 1),
-    "other strides": lambda x, w, b, r, g, c: (F.linear(x, w, b) + r.transpose(0, 1).contiguous().transpose(0, 1),),
+    "other strides": lambda x, w, b, r, g, c: (
+        layer_norm(F.linear(x, w, b) + r.transpose(0, 1).contiguous().transpose(0, 1), g, c),
+    ),
     "as the weight of a norm": lambda x, w, b, r, g, c: (F.layer_norm(r, c.shape, F.linear(x[0, 0], w, b), c),),
 }  # fmt: skip
 
@@ -176,6 +189,8 @@ def test_what_waits_and_for_whom():
     frozen = [t.detach() for t in (x, w, b)]
     assert not waits(r + F.linear(*frozen)) and waits(r.detach() + F.linear(*frozen))
     assert not waits(F.linear(x, w)) and not waits(F.linear(*layers(outer=0)[:3]))
+    with tg.no_grad():
+        assert dispatch.apply(Add, r.double(), F.linear(x, w, b)).dtype == tg.float64
     assert not waits(r + x[..., :1]) and not waits(F.linear(x, w, b) + r[:1])
 
 
@@ -250,18 +265,18 @@ def nothing(): ...
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("keep", ["sum", "both", "product"])
 def test_operands_that_change(change, keep):
     x, w, b, r, *_ = (t.detach() for t in layers())
 
     def call(change):
         h = F.linear(x, w, b)
         s = r + h
-        kept = (h,) if keep else ()
-        del h
         assert waits(s) or change is nothing
+        kept = {"sum": (s,), "both": (s, h), "product": (h,)}[keep]
+        del h, s
         change()
-        return s, *kept
+        return kept
 
     expected = bits(*plain(call, nothing))
     for operand in b, r:
@@ -446,8 +461,9 @@ def test_a_sum_is_written_over_what_nobody_sees():
     used = tg.cuda.memory_allocated()
     s = r + F.linear(x, w, b)
     one = tg.cuda.memory_allocated() - used
+    tg.cuda.reset_peak_memory_stats()
     s.view(-1)
-    assert tg.cuda.memory_allocated() - used == one
+    assert tg.cuda.max_memory_allocated() - used == tg.cuda.memory_allocated() - used == one
     layer_norm(r + F.linear(x, w, b), g, c)
     h = F.linear(x, w, b)
     t = r + h

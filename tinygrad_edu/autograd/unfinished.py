@@ -33,7 +33,7 @@ class Unfinished:
         raise NotImplementedError
 
     def goes_into(self, op: Any, arrays: list[Any], attrs: dict[str, Any]) -> bool:
-        """Whether the op takes it unfinished; it stands in `arrays` once."""
+        """Whether the op takes it unfinished, in the places where it stands in `arrays`."""
         raise NotImplementedError
 
     def finish(self) -> Any:
