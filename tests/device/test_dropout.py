@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 import tinygrad_edu as tg
+from gpt import GPT
+from gpt.config import GPTConfig
+from gpt.ledger import ledger
 from tinygrad_edu.nn import functional as F
 from tinygrad_edu.nn import init
 
@@ -123,6 +126,14 @@ def test_attention_that_drops_nothing_or_everything(kernels, p):
                     strict=True):  # fmt: skip
         np.testing.assert_allclose(x, y, atol=1e-5)
         assert p < 1 or x.dtype == np.uint8 or not y.any()
+
+
+def test_a_gpt_with_dropout_keeps_no_mask(kernels):
+    config = GPTConfig(block_size=40, vocab_size=65, n_layer=2, n_head=2, n_embd=32, dropout=0.1)
+    rows = {row.name: row for row in ledger(config, 3, model=GPT(config).cuda()).rows}
+    stream = 3 * 40 * 32 * 4
+    assert rows["dropped"].measured == stream and rows["attdrop"].measured == rows["fcdrop"].measured == 2 * stream
+    assert "masks" not in rows and not rows["att"].measured
 
 
 # ---- other draws -----------------------------------------------------------------------------------------------------
