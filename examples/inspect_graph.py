@@ -22,6 +22,7 @@ from gpt import GPT, CharTokenizer, GPTConfig, TokenBatches, load_text
 from gpt.cli import exit_status
 from gpt.ledger import ledger
 from tinygrad_edu import inspect
+from tinygrad_edu.inspect.trace import writer
 
 
 @dataclass
@@ -46,6 +47,7 @@ def main(options: Options) -> None:
     for name in ("steps", "batch_size"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(options, name)}")
+    writer(options.page)  # refuses a name that says no form, before the work
     text = load_text(options.text)
     tokenizer = CharTokenizer.from_text(text)
     config = GPTConfig(options.block_size, tokenizer.n_vocab, options.n_layer, options.n_head, options.n_embd)

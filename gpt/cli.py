@@ -351,6 +351,8 @@ def ledger(options: Ledger) -> None:
 
     from .ledger import ledger
 
+    if options.plot and not options.plot.endswith((".png", ".svg")):
+        raise ValueError(f"--plot {options.plot!r} does not say what to draw; use a name that ends in .png or .svg")
     run, _ = _described(options.preset)
     batch_size = run.batch_size if options.batch_size is None else options.batch_size
     block_size = run.model.block_size if options.block_size is None else options.block_size

@@ -373,3 +373,13 @@ def test_names_do_no_harm(hostile: inspect.Trace, tmp_path: Path, ending: str):
         assert b"\x1b" not in content
         assert b"<script>" not in content or ending in (".dot", ".gv", ".explorer.json")  # plain text there
         content.decode()
+
+
+def test_an_input_that_requires_grad_is_drawn_and_parameters_of_modules_are_not():
+    x, layer = tg.randn(5, 3, requires_grad=True), nn.Linear(3, 4)
+    with inspect.trace() as t:
+        (layer(x) * 2).sum().backward()
+    p = picture.picture(t)
+    (box,) = [box for box in p.boxes.values() if box.op is None]
+    assert box.kind == "parameter" and box.lines[0] == "x"
+    assert [a.gradient for a in p.arrows if a.source == box.key] == [True]

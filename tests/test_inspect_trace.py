@@ -1114,3 +1114,14 @@ def test_nodes_are_the_only_source(gpt: tuple[GPT, inspect.Trace]):
     assert [t.location(op).rpartition(":")[2] for op in t.ops if op.graph] == [
         n.location.rpartition(":")[2] for n in nodes
     ]
+
+
+def test_parameters_of_modules_are_known_under_no_grad_too():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    model[1].weight.requires_grad_(False)
+    x = tg.randn(5, 3, requires_grad=True)
+    with inspect.trace() as t, tg.no_grad():
+        model(x)
+    kinds = {p.name: (p.kind, p.owned) for p in t.parameters}
+    own = {f"{i}.{name}": ("parameter", True) for i in (0, 1) for name in ("weight", "bias")}
+    assert kinds == {**own, "x": ("constant", False)}

@@ -198,6 +198,11 @@ def test_no_trace_is_left_open():
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gpt.ledger.ledger", lambda *args: pytest.fail("it ran, for a name that cannot be drawn to"))
+    assert cli.main(["ledger", "--plot", "chart.bmp"]) == 1
+    assert "'chart.bmp' does not say what to draw; use a name that ends in .png or .svg" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
     assert cli.main(["ledger", "--preset=laptop", "--batch-size", "2", "--block-size=16", "--plot", "chart.png"]) == 0
     shown = capsys.readouterr().out
     assert "L=4 B=2 T=16 C=128 NH=4 V=65" in shown and "Drawn to chart.png." in shown

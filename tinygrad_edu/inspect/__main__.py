@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .trace import load
+from .trace import load, writer
 
 PROGRAM = "python -m tinygrad_edu.inspect"
 
@@ -22,6 +22,7 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parser.parse_args(args)
     out = options.out or options.trace.with_suffix(".html")
     try:
+        writer(out)  # refuses a name before the trace is read
         load(options.trace).save(out)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

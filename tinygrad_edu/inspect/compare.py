@@ -605,7 +605,7 @@ class torch_trace:
                 array = _array(p)
                 record = ParameterRecord(
                     len(self._parameters), "parameter", name, list(array.shape), array.dtype.name, array.nbytes,
-                    value=self._looker.look(array),
+                    value=self._looker.look(array), owned=True,
                 )  # fmt: skip
                 self._parameters.append((record, p))
         self._trace: Trace = object.__new__(Trace)

@@ -309,6 +309,4 @@ class _Grouper:
 
 def _owns(op: OpRecord, p: ParameterRecord) -> bool:
     """Whether it belongs to the module that an operation ran in."""
-    if op.call is None or p.kind == "constant":
-        return False
-    return any(name.rpartition(".")[0] == op.path for name in (p.name, *p.names))
+    return op.call is not None and p.owned and any(name.rpartition(".")[0] == op.path for name in (p.name, *p.names))

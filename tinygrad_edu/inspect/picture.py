@@ -199,7 +199,7 @@ class _Drawer:
         if x.parameter is None:
             return None, gradient
         p = self.trace.parameters[x.parameter]
-        if self.level == "module" and p.kind != "constant":
+        if self.level == "module" and p.owned:
             return None, gradient
         if p.kind == "constant" and not p.name:  # such as a mask, or the positions 0, 1, 2 ...
             return None, gradient

@@ -96,7 +96,8 @@ class ParameterRecord:
 
     id: int
     kind: str
-    """"parameter" requires grad, "buffer" belongs to a module, "constant" is any other, such as a batch or a mask."""
+    """"parameter" requires grad, or is one of a module's; "buffer" is a module's; "constant" is any other, such as a
+    batch or a mask."""
     name: str
     """As in `model.named_parameters()`, or the variable that held it where the trace ended, else ""."""
     shape: list[int]
@@ -110,6 +111,8 @@ class ParameterRecord:
     """Its `.grad` when the last backward pass had arrived there."""
     freed: int | None = None
     """Of memory that nothing else held, such as a mask's: as OpRecord.freed."""
+    owned: bool = False
+    """Whether it belongs to a module that ran."""
 
 
 @dataclass(slots=True)

@@ -427,26 +427,26 @@ class Recorder:
         }
 
     def _name_parameters(self, modules: list[Any], paths: dict[int, str], scopes: list[Any], frame: FrameType) -> None:
-        by_tensor: dict[int, list[str]] = {}
-        by_array: dict[int, str] = {}
+        parameters: dict[int, list[str]] = {}  # by array
+        buffers: dict[int, str] = {}
         for scope in scopes:
             if scope[0] is None:
                 prefix = paths[id(scope)]
                 for name, p in scope[1].named_parameters(prefix, remove_duplicate=False):
-                    names = by_tensor.setdefault(id(p), [])
+                    names = parameters.setdefault(id(p._array), [])
                     names += [] if name in names else [name]
                 for name, b in scope[1].named_buffers(prefix):
-                    by_array.setdefault(id(b._array), name)
+                    buffers.setdefault(id(b._array), name)
         variables = _variables(frame)
         for record in self.parameters:
             kept = self._tensors[record.id]
-            tensor = kept if isinstance(kept, Tensor) else None
-            array = tensor._array if tensor is not None else kept()
-            if tensor is not None and id(tensor) in by_tensor:
-                names = by_tensor[id(tensor)]
+            array = kept._array if isinstance(kept, Tensor) else kept()
+            if id(array) in parameters:
+                names = parameters[id(array)]
                 record.name, record.names = names[0], names if len(names) > 1 else []
-            elif array is not None and id(array) in by_array:
-                record.name, record.kind = by_array[id(array)], "buffer"
+                record.kind, record.owned = "parameter", True
+            elif id(array) in buffers:
+                record.name, record.kind, record.owned = buffers[id(array)], "buffer", True
             elif array is not None:
                 record.name = variables.get(id(array)) or variables.get((id(owner(array)), array.size), "")
 

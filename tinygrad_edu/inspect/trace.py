@@ -48,6 +48,15 @@ WRITERS = {
 }
 
 
+def writer(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """What writes a file of this name, a module and its function. ValueError: an ending that no form has."""
+    name = Path(path).name
+    for ending in sorted(WRITERS, key=len, reverse=True):
+        if name.endswith(ending):
+            return WRITERS[ending]
+    raise ValueError(f"save: {name!r} does not say what to write; use a name that ends in {' or '.join(WRITERS)}")
+
+
 @dataclass
 class Trace:
     """What `inspect.trace` recorded: the operations, the steps of backward, and what they worked on.
@@ -141,13 +150,8 @@ class Trace:
         Pictures: .svg, .png (drawn by Matplotlib), .dot or .gv (Graphviz), .mmd (Mermaid). They take level="module" or
         "op", and fold=False to draw each of several blocks alike. .explorer.json: for Google's Model Explorer.
         """
-        name = Path(path).name
-        for ending in sorted(WRITERS, key=len, reverse=True):
-            if name.endswith(ending):
-                module, function = WRITERS[ending]
-                getattr(importlib.import_module(f".{module}", __package__), function)(self, path, **options)
-                return
-        raise ValueError(f"save: {name!r} does not say what to write; use a name that ends in {' or '.join(WRITERS)}")
+        module, function = writer(path)
+        getattr(importlib.import_module(f".{module}", __package__), function)(self, path, **options)
 
     def _repr_html_(self) -> str:
         """The page, for notebooks."""
