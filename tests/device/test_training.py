@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import tinygrad_edu as tg
-from gpt.config import GPTConfig
+from gpt.config import PRESETS, GPTConfig
 from gpt.model import GPT
 from tinygrad_edu import optim
 from tinygrad_edu.backend import transfers
@@ -96,3 +98,47 @@ def test_what_was_saved_on_one_device_is_loaded_on_the_other(tmp_path):
     again.load_state_dict(tg.load(tmp_path / "model"))
     assert again.weight.device.type == "cpu" and tg.equal(again.weight, model.weight.cpu())
     assert tg.load(tmp_path / "model", map_location="cuda")["weight"].is_cuda
+
+
+LAPTOP = PRESETS["laptop"]
+
+
+@pytest.mark.slow
+def test_the_laptop_model_takes_the_steps_of_the_cpu(monkeypatch):
+    """Its shape and batches, dropout aside: at each step losses and gradients to rounding, copies, and memory."""
+    import cupy as cp
+
+    size = replace(LAPTOP.model, vocab_size=65, dropout=0.0)
+    assert (size.n_layer, size.n_head, size.n_embd, size.block_size, LAPTOP.batch_size) == (4, 4, 128, 64, 12)
+    hidden = []
+    get = cp.ndarray.get
+    monkeypatch.setattr(cp.ndarray, "get", lambda self, *a, **k: hidden.append(self.shape) or get(self, *a, **k))
+
+    def steps(device):
+        tg.manual_seed(1)
+        model = GPT(size).to(device)
+        optimizer = optim.AdamW(model.parameters(), lr=LAPTOP.learning_rate)
+        for step in range(8):
+            walk = np.random.default_rng(step).integers(0, 3, (LAPTOP.batch_size, size.block_size + 1)).cumsum(1) % 65
+            tokens = tg.from_numpy(walk)
+            hidden.clear()
+            with transfers.counted() as count:
+                loss = model(tokens[:, :-1].to(device), tokens[:, 1:].to(device))[1]
+                loss.backward()
+                tg.nn.utils.clip_grad_norm_(model.parameters(), LAPTOP.grad_clip)
+                optimizer.step()
+            copies = count.to_device, count.to_host, len(hidden)
+            gradients = {name: p.grad.cpu().numpy() for name, p in model.named_parameters()}
+            optimizer.zero_grad()
+            yield loss.item(), gradients, copies, tg.cuda.memory_allocated()
+
+    memory = []
+    for step, (cpu, gpu) in enumerate(zip(steps("cpu"), steps("cuda"), strict=True)):
+        assert gpu[0] == pytest.approx(cpu[0], rel=1e-5), step
+        for name, expected in cpu[1].items():
+            off = np.abs(gpu[1][name] - expected).max() / np.abs(expected).max()
+            # After the first step parameters differ: Adam moves by lr also where a gradient is nothing but rounding.
+            assert off < (5e-4 if step else 1e-5), (step, name, off)
+        assert gpu[2] == (2, 0, 0), step  # the batch in, nothing out
+        memory.append(gpu[3])
+    assert cpu[0] < 3 and len(set(memory)) == 1
