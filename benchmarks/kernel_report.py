@@ -4,7 +4,8 @@
     python benchmarks/kernel_report.py --predict   write bytes, operations and time on an H100 into docs/gpu.md
 
 Compiling needs CuPy; for NVIDIA's GPUs the packages nvidia-cuda-nvrtc-cu12, nvidia-cuda-nvcc-cu12 (for ptxas) and
-nvidia-cuda-runtime-cu12 (for the header of float16); for AMD's Debian's clang-22, libamdhip64-dev and rocm-device-libs.
+nvidia-cuda-runtime-cu12 (for the headers of float16 and bfloat16); for AMD's Debian's clang-22, libamdhip64-dev and
+rocm-device-libs.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def units() -> Iterator[tuple[str, str, dict[str, Any]]]:
             for backward in (False, True):
                 if bytes == size:
                     yield attention.unit(backward), dtype, attention.constants(size, channels, backward)
-        if dtype != "float16":
+        if dtype in ("float32", "float64"):
             for wide in (False, True):
                 yield "arrays+adam", dtype, update.constants(4, wide)
                 yield "arrays+norm", dtype, update.constants(1, wide)

@@ -56,7 +56,7 @@ def _called(library: Library, record: Any, sample: Any, dtype: str | None) -> Ca
 
 
 def compare(gpu: OnGpu, record: Any, dtypes: tuple[str, ...] | None = None) -> None:
-    """Results and gradients of a record's samples there are those of the CPU, in these dtypes or those of `dtypes_of`."""
+    """Results and gradients of a record's samples there are those of the CPU; dtypes: by default `dtypes_of`."""
     for sample, name in cases(record):
         for dtype in dtypes or dtypes_of(sample):
             with about(f"{name} in {dtype or 'its own dtypes'}"):
