@@ -215,7 +215,7 @@ NAMES = {
         current_blas_handle current_device current_solver_handle current_stream default_generators default_stream
         device device_count device_memory_used empty_cache get_allocator_backend get_arch_list get_device_capability
         get_device_name get_device_properties get_gencode_flags get_per_process_memory_fraction get_rng_state
-        get_rng_state_all get_stream_from_external get_sync_debug_mode graph_pool_handle has_half has_magma
+        get_rng_state_all get_stream_from_external get_sync_debug_mode graph graph_pool_handle has_half has_magma
         host_memory_stats host_memory_stats_as_nested_dict init initial_seed ipc_collect is_available
         is_bf16_supported is_current_stream_capturing is_initialized is_tf32_supported list_gpu_processes
         make_graphed_callables manual_seed manual_seed_all max_memory_allocated max_memory_cached max_memory_reserved

@@ -435,7 +435,7 @@ def test_tiles_of_attention_fit_into_the_shared_memory_of_every_gpu():
 def test_the_optimizer_and_clipping_use_the_kernels(monkeypatch, fused):
     """A step on the GPU is one on the CPU, and what runs there is this module."""
     called = []
-    for name in ("adam", "clip"):
+    for name in ("adam_of_groups", "clip"):
         kernel = getattr(update, name)
         watched = lambda *a, name=name, kernel=kernel, **k: called.append(name) or kernel(*a, **k)  # noqa: E731
         monkeypatch.setattr(update, name, watched)
@@ -450,7 +450,7 @@ def test_the_optimizer_and_clipping_use_the_kernels(monkeypatch, fused):
             norm = tg.nn.utils.clip_grad_norm_(p, 30.0)
             optimizer.step()
         found.append([x.detach().cpu().numpy() for x in (norm, *p)])
-    assert called == ["clip", "adam"] * 2
+    assert called == ["clip", "adam_of_groups"] * 2
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
 

@@ -42,7 +42,7 @@ OF = {
     ),
     "clamp": "not of booleans",
     "compile": "gives the function back as it is",
-    "cuda.graph": "captures a function; PyTorch's is a context manager around a `CUDAGraph`",
+    "cuda.graph": "captures a function; PyTorch's is a context manager with a `CUDAGraph`",
     "cuda.manual_seed": "nothing without a GPU",
     "cuda.manual_seed_all": "nothing without a GPU",
     "ldexp": "takes booleans as exponents; at negative integer exponents the gradient is 2^other, PyTorch's is 0",

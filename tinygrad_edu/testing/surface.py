@@ -40,7 +40,7 @@ _TYPES = set(
     """
     Tensor Size Generator device dtype finfo iinfo no_grad enable_grad inference_mode set_grad_enabled autocast
     GradScaler FloatTensor DoubleTensor HalfTensor LongTensor IntTensor ShortTensor CharTensor ByteTensor BoolTensor
-    layout memory_format OutOfMemoryError
+    graph layout memory_format OutOfMemoryError
     """.split()
 )
 _MODULES = set(
