@@ -149,7 +149,7 @@ def measure(size: str, precision: str, names: list[str], steps: int, largest: in
         done = 1e9 * sum(gflop(shape).values()) / found["seconds"]
         tokens = shape.B * shape.T / found["seconds"]
         rows.append([size, precision, name, f"{1000 * found['seconds']:.1f}", f"{tokens:,.0f}", f"{done / rate:.0%}",
-                     f"{found['bytes'] / 1e6:,.0f}"])  # fmt: skip
+                     f"{found['bytes'] / 1e6:,.1f}"])  # fmt: skip
     turns.progress("")
     return rows
 

@@ -19,7 +19,7 @@ def test_a_toy_is_measured():
     run = subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     for precision in ("float32", "bfloat16"):
-        row = re.search(rf"\| toy \| {precision} \| ours \| ([\d.]+) \| ([\d,]+) \| \d+% \| (\d+) \|", run.stdout)
+        row = re.search(rf"\| toy \| {precision} \| ours \| ([\d.]+) \| ([\d,]+) \| \d+% \| ([\d.]+) \|", run.stdout)
         assert row and all(float(n.replace(",", "")) > 0 for n in row.groups())
     missing = gpu_step.torch_missing()
     assert ("| toy | float32 | torch-compile |" in run.stdout) == (missing is None)
