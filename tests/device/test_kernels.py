@@ -183,6 +183,18 @@ def test_like_its_op(case, dtype):
     compare(pair, *arrays, dtype=dtype, **attrs)
 
 
+def test_cublas_multiplies_bfloat16_where_it_adds_up_in_float32(monkeypatch):
+    x, w, b, row, column = (cp.zeros(n, "bfloat16") for n in ((2, 3, 4), (5, 4), 5, (1, 4), (4, 1)))
+    wide = cp.zeros((2, 3, 4), "f"), cp.zeros((4, 5), "f")
+    for is_hip in (False, True):
+        monkeypatch.setattr(cp.cuda.runtime, "is_hip", is_hip)
+        taken = linear.Linear.accepts(x, w, b), linear.Linear.accepts(x, w, None), linear.Matmul.accepts(x, w.T)
+        assert taken == (not is_hip,) * 3
+        assert not linear.Linear.accepts(x, row, None) and not linear.Matmul.accepts(x, column)
+        assert not linear.Matmul.accepts(x, x.swapaxes(1, 2)) and not linear.Matmul.accepts(b, w)
+        assert not linear.Matmul.accepts(*wide)  # the readable op's
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_like_its_op_on_strided_arrays(case):
     pair, arrays, attrs = CASES[case]

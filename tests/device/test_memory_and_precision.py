@@ -111,6 +111,23 @@ def test_bfloat16_moves_and_is_kept(tmp_path: Path):
     assert repr(x[0]) == "tensor([ 1.5 , -2.25], device='cuda:0', dtype=tinygrad_edu.bfloat16)"
 
 
+@pytest.mark.parametrize("name", ["SGD", "AdamW", "RMSprop", "Muon"])
+def test_parameters_in_bfloat16_learn(name: str):
+    tg.manual_seed(0)
+    x, y = (tg.randn(64, n, dtype=tg.bfloat16, device="cuda") for n in (8, 1))
+    model = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.LayerNorm(16), nn.Linear(16, 1)).to("cuda").bfloat16()
+    matrices = [p for p in model.parameters() if p.ndim == 2]
+    optimizer, losses = getattr(tg.optim, name)(matrices, lr=0.01), []
+    for _ in range(8):
+        loss = nn.functional.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] and {p.dtype for p in model.parameters()} == {tg.bfloat16}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_losses_of_the_laptop_are_within_a_hundredth_of_those_in_float32(data_dir: Path, tmp_path: Path, dtype: str):
