@@ -88,7 +88,7 @@ class _Graphed:
         return found.replay(tensors)
 
     def _give_up(self, why: str, level: int = 3) -> None:
-        self._plain = True
+        self._plain, self._known = True, Known({}, {})
         self._graphs.clear()
         name = getattr(self._step, "__name__", "the step")
         message = f"cuda.graph: {name} runs as it is from now on, as it cannot be captured: {why}"
@@ -191,7 +191,7 @@ class _Watcher:
     def __init__(self, recorder: Recorder, device: int) -> None:
         self.recorder, self.device = recorder, device
         self.modes: dict[int, tuple[Any, bool]] = {}
-        recorder.checks.append(lambda: all(module.training == mode for module, mode in self.modes.values()))
+        recorder.checks.append(lambda: all(_mode(module) == mode for module, mode in self.modes.values()))
 
     def computed(self, op: Any, pair: Any, attrs: Any, inputs: tuple[Any, ...], y: Any) -> None:
         for array in (*inputs, y):
@@ -203,7 +203,11 @@ class _Watcher:
         scope = state.scope
         while scope is not None and id(scope[1]) not in self.modes:
             scope, module = scope
-            self.modes[id(module)] = module, module.training
+            self.modes[id(module)] = module, _mode(module)
+
+
+def _mode(module: Any) -> Any:
+    return getattr(module, "training", None)  # a scope may be something else
 
 
 @contextlib.contextmanager
