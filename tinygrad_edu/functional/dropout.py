@@ -61,19 +61,18 @@ def _dropped(
     """axes_of: by the input's number of dimensions, how many of its first ones are dropped apart; None: all."""
     require_tensor(name, "input", input)
     check_probability(name, p)
-    if axes_of is None and (not training or p == 0):
-        return input
-    shape, apart = input._array.shape, None
+    apart = None
     if axes_of is not None:
-        if len(shape) not in axes_of:
+        ndim = input._array.ndim
+        if ndim not in axes_of:
             few, many = axes_of
-            raise RuntimeError(f"{name}: expected {few}D or {many}D input, but received a {len(shape)}D input")
-        apart = axes_of[len(shape)]
+            raise RuntimeError(f"{name}: expected {few}D or {many}D input, but received a {ndim}D input")
+        apart = axes_of[ndim]
     if not training or p == 0:
         return input
     if not is_floating(input._array.dtype):
         raise RuntimeError(f"{name}: expected a floating input, got {input.dtype.name}; convert it with .float()")
-    seed, counter = position_of_mask(ops.mask_shape(shape, apart))
+    seed, counter = position_of_mask(ops.mask_shape(input._array.shape, apart))
 
     def drop(x: Tensor) -> Tensor:
         return apply(ops.Dropout, x, p=p, seed=seed, counter=counter, apart=apart)
