@@ -45,13 +45,65 @@ def test_two_wheels(monkeypatch):
     assert "pip uninstall cupy-cuda12x cupy-rocm-7-0" in said and "tinygrad_edu[rocm]" in said
 
 
+def test_none_at_all(monkeypatch):
+    monkeypatch.setattr(gpu, "wheels", lambda: [])
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    for ask in (
+        lambda: tg.zeros(2).cuda(), lambda: tg.nn.Linear(2, 2).to("cuda"), lambda: tg.set_default_device("cuda"),
+        lambda: tg.Generator("cuda"), tg.cuda.Stream, tg.cuda.Event, tg.cuda.mem_get_info, tg.cuda.current_stream,
+        tg.cuda.default_stream, lambda: tg.tensor([1.0], device=1),
+    ):  # fmt: skip
+        with pytest.raises(RuntimeError, match=r"'cuda' needs CuPy, which is not installed; install .*\[cuda12\]"):
+            ask()
+
+
+@pytest.mark.parametrize("wheel", ["cupy-cuda13x", "cupy-rocm-7-0"])
+def test_a_wheel_for_another_gpu(monkeypatch, wheel):
+    """What CuPy's own import says where a library of CUDA or ROCm is missing."""
+
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            if name == "cupy":
+                raise ImportError("libamdhip64.so.7: cannot open shared object file")
+
+    monkeypatch.setattr(gpu, "wheels", lambda: [wheel])
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    said = _refusal()
+    assert said.startswith(
+        "CuPy is installed but cannot be loaded (libamdhip64.so.7: cannot open shared object file); "
+    )
+    assert f"remove it (pip uninstall {wheel}) and install the extra that fits: pip install" in said
+
+
+def test_no_folder_for_kernels_is_told_from_no_library(monkeypatch):
+    for error, said in (
+        (PermissionError(13, "Permission denied", "/root/.cupy"), "variable CUPY_CACHE_DIR"),
+        (OSError("libcudart.so.12: cannot open shared object file"), "remove it (pip uninstall cupy-cuda12x)"),
+    ):
+
+        class Finder:
+            def find_spec(self, name, path=None, target=None, error=error):
+                if name == "cupy":
+                    raise error
+
+        gpu.cupy.cache_clear()
+        monkeypatch.setattr(gpu, "wheels", lambda: ["cupy-cuda12x"])
+        monkeypatch.delitem(sys.modules, "cupy", raising=False)
+        monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+        assert said in _refusal()
+
+
 def test_a_driver_that_is_too_old(monkeypatch):
+    monkeypatch.setattr(gpu, "wheels", lambda: ["cupy-cuda12x"])
+
     def count():
         raise CUDARuntimeError("cudaErrorInsufficientDriver: the driver is insufficient for the runtime")
 
     monkeypatch.setitem(sys.modules, "cupy", _cupy(count))
     said = _refusal()
-    assert "missing or older than CuPy (14.0.1, for CUDA 12) needs" in said and "update the driver" in said
+    assert "missing or older than CuPy (14.0.1, for CUDA 12) needs" in said and "update the driver, or take" in said
+    assert "pip uninstall cupy-cuda12x" in said and "tinygrad_edu[cuda13]" in said
 
 
 def test_no_gpu(monkeypatch):
@@ -77,4 +129,10 @@ def test_bad_names_of_devices():
     for name in ("gpu", "cuda:x", "cuda:-1", "mps"):
         with pytest.raises(RuntimeError, match="device"):
             tg.zeros(2, device=name)
+    with pytest.raises(RuntimeError, match="invalid device string 'cuda:x'; write 'cpu', 'cuda' or 'cuda:1'"):
+        tg.device("cuda:x")
+    with pytest.raises(RuntimeError, match="unknown device 'gpu'; expected 'cpu', 'cuda' or a GPU's number"):
+        tg.device("gpu")
+    with pytest.raises(RuntimeError, match="must not be negative, got -1; the first GPU is 'cuda:0'"):
+        tg.device("cuda", -1)
     assert tg.device(1) == tg.device("cuda:1") == tg.device("cuda", 1)

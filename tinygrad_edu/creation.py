@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .autograd.exhausted import allocates
-from .backend import dtypes, transfers
+from .backend import dtypes, gpu, transfers
 from .backend.device import array_module, as_device
 from .functional.arguments import Number, require_tensor, sizes
 from .tensor import Tensor, made
@@ -18,6 +18,8 @@ from .tensor import Tensor, made
 
 def _array_of(data: Any, dtype: Any, device: Any, copy: bool) -> Any:
     """The data as an array of the dtype PyTorch would infer."""
+    if type(data) in gpu.array_types:
+        data = made(data)
     if isinstance(data, Tensor) and device is None:
         device = data.device
     place = as_device(device)
@@ -114,7 +116,8 @@ asarray = as_tensor
 def from_numpy(ndarray: Any) -> Tensor:
     """A tensor that shares the memory of a NumPy array."""
     if not isinstance(ndarray, np.ndarray):
-        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+        kind = type(ndarray)
+        raise TypeError(f"expected np.ndarray (got {kind.__module__}.{kind.__name__}); use as_tensor for other data")
     dtypes.as_dtype(ndarray.dtype)
     if any(s < 0 for s in ndarray.strides):
         raise ValueError("at least one stride of the array is negative; pass array.copy()")

@@ -217,7 +217,8 @@ def require_one_device(name: str, values: Sequence[Any]) -> None:
     if len(found) > 1:
         raise RuntimeError(
             f"Expected all tensors to be on the same device, but found at least two devices, {found[1]} and "
-            f"{found[0]}! ({name}); move one of them with .to({found[1]!r})"
+            f"{found[0]}! ({name}); move one of them with .to({found[1]!r}), an array with tensor(array, "
+            f"device={found[1]!r})"
         )
 
 

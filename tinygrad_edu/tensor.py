@@ -99,7 +99,8 @@ def _operator(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """`x + y` of a function: Python decides what happens if y is neither a tensor nor a number nor an array."""
 
     def method(self: Tensor, other: Any) -> Tensor:
-        return function(self, other) if isinstance(other, _OPERANDS) else NotImplemented
+        fits = isinstance(other, _OPERANDS) or type(other) in gpu.array_types
+        return function(self, other) if fits else NotImplemented
 
     return method
 
@@ -108,7 +109,8 @@ def _reflected(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """`y + x` of a function, where y is a number or an array."""
 
     def method(self: Tensor, other: Any) -> Tensor:
-        return function(other, self) if isinstance(other, _OPERANDS) else NotImplemented
+        fits = isinstance(other, _OPERANDS) or type(other) in gpu.array_types
+        return function(other, self) if fits else NotImplemented
 
     return method
 
@@ -862,6 +864,10 @@ class Tensor:
         value = arguments.operand(self, value)
         if isinstance(value, Tensor) and self._is_outdated_by_its_part(place, value):
             self._seen = self._memory.recorded
+        if gpu.array_types and isinstance(value, Tensor) and value.device != self.device:
+            if place.indices and value.ndim:
+                require_one_device("x[...] = value", (self, value))
+            value = value.to(self.device)
         self._check_may_change("x[...] = value")
         if state.recording and (self.requires_grad or getattr(value, "requires_grad", False)):
             if not isinstance(value, Tensor):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_edu as tg
+from tinygrad_edu import optim
 from tinygrad_edu.autograd import engine
 from tinygrad_edu.backend import gpu, transfers
 from tinygrad_edu.nn import functional as F
@@ -35,6 +36,52 @@ def test_two_devices_in_one_operation_are_refused():
     scale = tg.tensor(2.0, requires_grad=True)
     (x * scale).sum().backward()
     assert not scale.grad.is_cuda and scale.grad.item() == 3
+
+
+def test_arrays_beside_tensors():
+    """NumPy's are on the CPU, CuPy's on a GPU: the same rules hold for them, and the error says how to move them."""
+    x, h = tg.ones(3, device="cuda"), tg.ones(3)
+    a, c = np.ones(3, np.float32), gpu.cupy().ones(3, "float32")
+    for mixed in (lambda: x + a, lambda: a * x, lambda: h + c, lambda: c - h):
+        with pytest.raises(RuntimeError, match=r"cuda:0 and cpu! .* an array with tensor\(array, device='cuda:0'\)"):
+            mixed()
+    assert (x + c).tolist() == (c + x).tolist() == [2, 2, 2] and (x + c).is_cuda
+    for make in (tg.tensor, tg.as_tensor):
+        assert make(c).is_cuda and make(c, device="cpu").tolist() == [1, 1, 1]
+        assert make(a, device="cuda").is_cuda and make(c, dtype=tg.float64).dtype == tg.float64
+    tg.as_tensor(c).add_(1)
+    tg.tensor(c).add_(1)
+    assert c.tolist() == [2, 2, 2]  # the former shares its memory, the latter does not
+    with pytest.raises(TypeError, match=r"expected np.ndarray \(got cupy.ndarray\); use as_tensor"):
+        tg.from_numpy(c)
+    with pytest.raises(TypeError, match="Use Tensor.cpu"):
+        np.asarray(x)
+
+
+def test_writing_into_places_from_another_device():
+    """Slices take values from anywhere, as copy_ does; picked elements only from their own device."""
+    x, h = tg.zeros(4, device="cuda"), tg.zeros(4)
+    x[:2] = tg.ones(2)
+    x[2:] = np.full(2, 3, np.float32)
+    h[1:3] = x[2:]
+    w = tg.ones(2, requires_grad=True)
+    y = x.clone()
+    y[1:3] = w
+    (y * y).sum().backward()
+    assert x.tolist() == [1, 1, 3, 3] and h.tolist() == [0, 3, 3, 0] and w.grad.tolist() == [2, 2]
+    at = tg.tensor([0, 2], device="cuda")
+    x[at] = tg.tensor(7.0)
+    with pytest.raises(RuntimeError, match=r"cuda:0 and cpu! \(x\[...\] = value\)"):
+        x[at] = tg.ones(2)
+    assert x.tolist() == [7, 1, 7, 3]
+
+
+def test_an_optimizer_refuses_a_gradient_of_another_device():
+    p = tg.ones(3, device="cuda", requires_grad=True)
+    p.sum().backward()
+    p.data = p.data.cpu()
+    with pytest.raises(RuntimeError, match=r"number 0 of its group .* on cpu, but its gradient .* on cuda:0; call"):
+        optim.SGD([p], lr=0.1).step()
 
 
 def test_reading_values():
@@ -144,7 +191,7 @@ def test_an_index_out_of_range_is_reported_at_the_next_reading():
 
 
 def test_devices_that_are_not_there():
-    with pytest.raises(RuntimeError, match="'cuda:99' does not exist"):
+    with pytest.raises(RuntimeError, match="'cuda:99' does not exist: CuPy found .*'cuda:0'.*; use what there is"):
         tg.zeros(1, device="cuda:99")
 
 
@@ -170,6 +217,49 @@ def test_what_the_gpu_tells():
         end.record()
     stream.synchronize()
     assert stream.query() and end.query() and start.elapsed_time(end) >= 0
+
+
+def test_what_the_gpu_is():
+    found = tg.cuda.get_device_properties()
+    assert found.name == tg.cuda.get_device_name() and (found.major, found.minor) == tg.cuda.get_device_capability()
+    free, total = tg.cuda.mem_get_info("cuda:0")
+    assert 0 < free <= total == found.total_memory and found.warp_size in (32, 64) and found.multi_processor_count > 0
+    tg.cuda.set_device(-1)
+    assert tg.cuda.current_device() == 0
+    for ask in (tg.cuda.synchronize, tg.cuda.get_device_properties, tg.cuda.memory_allocated, tg.cuda.Stream):
+        with pytest.raises(ValueError, match="expected a cuda device, but got cpu"):
+            ask("cpu")
+
+
+def test_streams_are_told_apart():
+    cuda = tg.cuda
+    one = cuda.Stream()
+    assert cuda.current_stream() == cuda.default_stream() != one and cuda.stream(one) is one
+    with cuda.stream(one) as entered, cuda.stream(None):
+        assert entered is one and cuda.current_stream() == one and len({one, cuda.current_stream()}) == 1
+        event = cuda.Event()
+        assert event.query()  # as it was not recorded
+        event.synchronize()
+        event.record()
+    assert cuda.current_stream() == cuda.default_stream()
+    cuda.default_stream().wait_event(event)
+    event.wait()
+    event.wait(one)
+    assert event.device == one.device
+
+
+def test_times_between_events_that_do_not_fit():
+    first, second = (tg.cuda.Event(enable_timing=True) for _ in range(2))
+    with pytest.raises(ValueError, match="Both events must be recorded before calculating elapsed time"):
+        first.elapsed_time(second)
+    first.record()
+    second.record()
+    tg.cuda.synchronize()
+    assert first.elapsed_time(second) >= 0
+    untimed = tg.cuda.Event()
+    untimed.record()
+    with pytest.raises(ValueError, match="created with argument 'enable_timing=True'"):
+        first.elapsed_time(untimed)
 
 
 def test_copies_are_counted():

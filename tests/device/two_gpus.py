@@ -96,7 +96,7 @@ def test_what_cuda_means():
         assert tg.ones(2).device == FIRST
     assert tg.cuda.device_count() == 2
     assert tg.cuda.get_device_name(0) and tg.cuda.get_device_name("cuda:1")
-    with pytest.raises(RuntimeError, match="'cuda:2' does not exist: CuPy found 2"):
+    with pytest.raises(RuntimeError, match="'cuda:2' does not exist: CuPy found 2 GPUs, 'cuda:0' to 'cuda:1'"):
         tg.cuda.set_device(2)
 
 

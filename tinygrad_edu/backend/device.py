@@ -42,10 +42,12 @@ class Device:
         if isinstance(type, str) and ":" in type:
             type, _, number = type.partition(":")
             if index is not None or not number.isdigit():
-                raise RuntimeError(f"invalid device string {type}:{number!r}; write 'cpu', 'cuda' or 'cuda:1'")
+                raise RuntimeError(f"invalid device string {f'{type}:{number}'!r}; write 'cpu', 'cuda' or 'cuda:1'")
             index = int(number)
         if type not in ("cpu", "cuda"):
-            raise RuntimeError(f"unknown device {type!r}; expected 'cpu' or 'cuda'")
+            raise RuntimeError(f"unknown device {type!r}; expected 'cpu', 'cuda' or a GPU's number, as in 'cuda:1'")
+        if index is not None and index < 0:
+            raise RuntimeError(f"the number of a device must not be negative, got {index}; the first GPU is 'cuda:0'")
         self.type, self.index = type, index
 
     def __repr__(self) -> str:

@@ -58,14 +58,15 @@ def cupy() -> ModuleType:
         if error.name != "cupy":
             raise
         raise RuntimeError(f"device 'cuda' needs CuPy, which is not installed; {EXTRAS}") from None
-    except OSError as error:
-        raise RuntimeError(
-            f"CuPy has no folder to keep compiled kernels in ({error}); name one that can be written in the variable "
-            "CUPY_CACHE_DIR of the environment"
-        ) from error
-    except Exception as error:  # a library that it needs is missing or of another version
-        raise RuntimeError(f"CuPy is installed but cannot be loaded ({error}); {EXTRAS}") from error
-    _check_driver(cp)
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise RuntimeError(
+                f"CuPy has no folder to keep compiled kernels in ({error}); name one that can be written in the "
+                "variable CUPY_CACHE_DIR of the environment"
+            ) from error
+        # A library that it needs is missing or of another version.
+        raise RuntimeError(f"CuPy is installed but cannot be loaded ({error}); {_another(found)}") from error
+    _check_driver(cp, found)
     several = cp.cuda.runtime.getDeviceCount() > 1
     array_types.add(cp.ndarray)
     if _tf32 != _computes_in_tf32(cp):
@@ -75,7 +76,12 @@ def cupy() -> ModuleType:
     return cp
 
 
-def _check_driver(cp: Any) -> None:
+def _another(found: list[str]) -> str:
+    """What to do where the CuPy that is installed is not the one for this machine."""
+    return f"remove it (pip uninstall {' '.join(found or ['cupy'])}) and {EXTRAS}"
+
+
+def _check_driver(cp: Any, found: list[str]) -> None:
     """RuntimeError: no driver, one that is too old for this CuPy, or no GPU."""
     try:
         if cp.cuda.runtime.getDeviceCount() > 0:
@@ -87,7 +93,7 @@ def _check_driver(cp: Any) -> None:
             built = "ROCm" if cp.cuda.runtime.is_hip else f"CUDA {cp.cuda.runtime.runtimeGetVersion() // 1000}"
             raise RuntimeError(
                 f"the GPU's driver is missing or older than CuPy ({cp.__version__}, for {built}) needs: {why}; update "
-                f"the driver, or {EXTRAS}"
+                f"the driver, or take the CuPy for the one that there is: {_another(found)}"
             ) from None
     raise RuntimeError(f"device 'cuda' needs a GPU that CuPy can use ({why}); use device='cpu'")
 
@@ -117,7 +123,8 @@ def checked_index(index: int | None) -> int:
     if index is None:
         return _current.index
     if not 0 <= index < _count():
-        raise RuntimeError(f"device 'cuda:{index}' does not exist: CuPy found {_count()}, numbered from 0")
+        there = "one GPU, 'cuda:0'" if _count() == 1 else f"{_count()} GPUs, 'cuda:0' to 'cuda:{_count() - 1}'"
+        raise RuntimeError(f"device 'cuda:{index}' does not exist: CuPy found {there}; use what there is")
     return index
 
 

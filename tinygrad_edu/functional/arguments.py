@@ -11,7 +11,7 @@ import numpy as np
 
 from ..autograd.unfinished import alike, waiting
 from ..backend import dtypes, gpu, promises
-from ..backend.device import module_of
+from ..backend.device import is_array, module_of
 from ..dispatch import apply
 from ..ops import elementwise as ops
 
@@ -86,7 +86,7 @@ def operand(like: Tensor, x: Any) -> Tensor | Number:
         return x
     if isinstance(x, np.generic):
         return x.item()
-    if isinstance(x, np.ndarray):
+    if is_array(x):
         return like._result(x)
     raise TypeError(f"expected a Tensor, a number or an array, got {type(x).__name__}")
 

@@ -15,7 +15,7 @@ from ..autograd.exhausted import allocates, out_of_memory
 from ..autograd.modes import enable_grad, no_grad
 from ..autograd.unfinished import finish, waiting
 from ..backend import capture, gpu, transfers
-from ..backend.device import array_module, module_of, quiet
+from ..backend.device import array_module, module_of, of_array, quiet
 from ..tensor import Tensor, made
 
 Group = dict[str, Any]
@@ -111,7 +111,7 @@ class Optimizer:
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient. Returns the loss if a closure computes it.
 
-        RuntimeError: a gradient of another shape or dtype than its parameter; nothing is updated then.
+        RuntimeError: a gradient of another shape, dtype or device than its parameter; nothing is updated then.
         OutOfMemoryError: there is no memory for its state, or for what it computes; some parameters may be updated.
         """
         loss = None
@@ -155,11 +155,12 @@ class Optimizer:
 
     def _gradient(self, p: Tensor, i: int, group: Group) -> Any:
         g = p.grad._array  # type: ignore[union-attr]
-        if g.shape != p._array.shape or g.dtype != p._array.dtype:
+        if g.shape != p._array.shape or g.dtype != p._array.dtype or of_array(g) != p.device:
             name = group["param_names"][i] if "param_names" in group else f"number {i} of its group"
             raise RuntimeError(
-                f"{type(self).__name__}: parameter {name} has shape {tuple(p.shape)} and dtype {p.dtype}, but its "
-                f"gradient has shape {tuple(g.shape)} and dtype {g.dtype}; call zero_grad() and backward() again"
+                f"{type(self).__name__}: parameter {name} has shape {tuple(p.shape)} and dtype {p.dtype}, on "
+                f"{p.device}, but its gradient has shape {tuple(g.shape)} and dtype {g.dtype}, on {of_array(g)}; call "
+                "zero_grad() and backward() again"
             )
         return g
 
