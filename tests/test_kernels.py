@@ -270,6 +270,20 @@ def test_exp2_is_right_to_two_units_in_the_last_place_and_then_0_or_infinite():
     np.testing.assert_array_equal(found, np.array([0, 0, 0, 1, np.inf, np.inf, np.inf, np.nan], "f"))
 
 
+@pytest.mark.parametrize("axis", [(0, 1, 2), (1, 2), (2,), (0,), (1, 0)])
+@pytest.mark.parametrize("shape", [(3, 5, 4097), (130, 2, 3), (1, 9000, 1), (2, 257, 8200)])
+def test_sums_across_blocks_are_right_and_in_memory_of_their_own(shape, axis):
+    reduction = importlib.import_module("tinygrad_edu.kernels.cpu.reduction")
+    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    if not kernels.at_an_end(x, axis):
+        assert np.prod([shape[i] for i in axis]) == 1
+        return
+    y = reduction.total(x, axis, True)
+    bound = 2e-6 * np.abs(x).sum(axis, np.float64, keepdims=True)
+    assert (np.abs(y - x.sum(axis, np.float64, keepdims=True)) <= bound).all() and not np.shares_memory(x, y)
+    assert np.array_equal(reduction.total(x, axis, False), y.squeeze(axis))
+
+
 SMALL = """
 import sys
 import tinygrad_edu as tg
@@ -281,6 +295,31 @@ print("numba" in sys.modules)
 
 def test_small_tensors_load_no_kernels():
     assert answer(SMALL) == "False\n"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_every_task_is_done_once_and_missing_memory_is_told(count, monkeypatch):
+    compiling, threads = (importlib.import_module(f"tinygrad_edu.kernels.cpu.{n}") for n in ("compiling", "threads"))
+    monkeypatch.setattr(compiling, "cache_folder", lambda: None)
+
+    @compiling.kernel("int64, float32[::1]")
+    def count_up(first, last, size, y):
+        for i in range(first, last):
+            room = np.empty(size, np.float32)
+            room[0] = 1
+            y[i] += room[0]
+
+    before = threads.number()
+    threads.set_number(count)
+    try:
+        for n in (0, 1, 2, 7):
+            y = np.zeros(9, np.float32)
+            count_up(n, 3, y)
+            np.testing.assert_array_equal(y, np.arange(9) < n)
+        with pytest.raises(MemoryError, match="no memory for what a kernel keeps meanwhile"):
+            count_up(7, 2**58, y)
+    finally:
+        threads.set_number(before)
 
 
 @pytest.mark.slow
@@ -349,10 +388,10 @@ def test_the_list_of_a_step_is_what_a_step_compiles():
     from tinygrad_edu.kernels.cpu.compiling import OF_A_STEP
 
     program = STEPS + """
-from tinygrad_edu.kernels.cpu.compiling import Kernel
+from tinygrad_edu.kernels.cpu.compiling import Compiled
 found = {(name.rpartition(".")[2], attribute) for name, module in sys.modules.items()
          if name.startswith("tinygrad_edu.kernels.cpu.") for attribute, value in vars(module).items()
-         if isinstance(value, Kernel) and value.compiled is not None and value.function.__module__ == name}
+         if isinstance(value, Compiled) and value.compiled is not None and value.function.__module__ == name}
 print(sorted(found))
 """
     assert answer(program).splitlines()[-1] == repr(sorted(OF_A_STEP))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -35,13 +36,17 @@ _CPU = {
     "softmax": ("softmax", "Softmax"),
     "log_softmax": ("softmax", "LogSoftmax"),
     "embedding": ("embedding", "Embedding"),
+    "sum": ("reduction", "Sum"),
+    "mean": ("reduction", "Mean"),
     "scaled_dot_product_attention": ("attention", "Attention"),
 }
 SMALLEST = 1 << 14  # elements of the first input; below, starting a kernel on all threads costs more than it brings
 SMALLEST_TABLE = 1 << 12  # the same for a table, of which more rows may be looked up than it has
+SMALLEST_SUM = 1 << 16  # and for a sum, which costs less than other arithmetic
 # Multiplications for which a second thread pays, by many rows and by one. NumPy's BLAS draws its lines there, so that
 # no thread of its own runs beside the kernels' threads: each set keeps the cores busy while it waits for the other.
 FEW, FEW_BY_ONE = 1 << 18, 9216
+_SMALLEST_OF = {"linear": 0, "matmul": 0, "embedding": SMALLEST_TABLE, "sum": SMALLEST_SUM, "mean": SMALLEST_SUM}
 threads: int | None = None  # as set by set_num_threads
 
 
@@ -50,10 +55,19 @@ def shared_out(x: Any, columns: int) -> bool:
     return x.size * columns > (FEW if x.size > x.shape[-1] else FEW_BY_ONE)
 
 
+def at_an_end(x: Any, axis: Sequence[int]) -> bool:
+    """Whether these axes are the first or the last ones of x, and have several elements."""
+    n, axes = len(axis), sorted(axis)
+    several = x.size > 0 and math.prod([x.shape[i] for i in axes]) > 1
+    return several and axes in (list(range(n)), list(range(x.ndim - n, x.ndim)))
+
+
 # What twins need besides `smallest`. It is asked before they are loaded too, as an operation must round the same then.
 WORTH: dict[str, Callable[..., bool]] = {
     "linear": lambda x, weight, bias: shared_out(x, len(weight)),
     "matmul": lambda a, b: a.ndim >= 2 == b.ndim and shared_out(a, b.shape[1]),
+    "sum": lambda x, axis, keepdims: at_an_end(x, axis),
+    "mean": lambda x, axis, keepdims: at_an_end(x, axis),
 }
 
 
@@ -61,7 +75,7 @@ class _StandIn(Op):
     """A twin that is not loaded yet."""
 
     def __init__(self, name: str, device: str, module: str, twin: str) -> None:
-        self.smallest = 0 if name in WORTH else SMALLEST_TABLE if name == "embedding" else SMALLEST
+        self.smallest = _SMALLEST_OF.get(name, SMALLEST)
         self.name, self.device, self.module, self.twin = name, device, module, twin
 
     def accepts(self, *arrays: Any, **attrs: Any) -> bool:
