@@ -155,11 +155,12 @@ class Node:
             raise RuntimeError(
                 f"{self.op.name}: backward returned {len(found)} gradients for {len(self.parents)} inputs"
             )
-        gradients = []
+        gradients: list[Any] = []
         for g, parent in zip(found, self.parents, strict=True):
             if parent is None or parent not in wanted:
-                g = None
-            elif callable(g):
+                gradients.append(None)
+                continue
+            if callable(g):
                 g = g()
             if g is not None and (g.shape != parent.shape or g.dtype != parent.dtype):
                 g = self._fit(g, parent)
