@@ -213,6 +213,27 @@ def test_another_order_within_the_step():
                 same(graphed.numbers(), plain.numbers())
 
 
+def test_two_updates_in_a_step_and_replays_in_another_stream():
+    class Twice(Training):
+        def step(self, x: tg.Tensor) -> tg.Tensor:
+            super().step(x)
+            self.optimizer.step()
+            return super().step(x * 2)
+
+    plain, graphed = Twice(), Twice()
+    step, stream = tg.cuda.graph(graphed.step), tg.cuda.Stream()
+    with captured(1):
+        for i in range(8):
+            for training in (plain, graphed):
+                training.optimizer.param_groups[0]["lr"] = 0.01 * (i + 1)
+            expected = plain.step(batch(i)).item()
+            with stream if i > 5 else contextlib.nullcontext():
+                assert step(batch(i)).item() == pytest.approx(expected, rel=1e-5)
+            tg.cuda.synchronize()
+    assert {float(state["step"]) for state in graphed.optimizer.state.values()} == {24.0}
+    same(graphed.numbers(), plain.numbers())
+
+
 def test_an_update_alone():
     """backward() is outside: the graph reads gradients that must be where they were."""
     plain, graphed = Training(), Training()
