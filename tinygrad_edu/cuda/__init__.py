@@ -13,7 +13,6 @@ from ..autograd.exhausted import OutOfMemoryError as OutOfMemoryError
 from ..backend import capture as _capture
 from ..backend import gpu, peaks, promises
 from ..backend.device import Device as _Device
-from ..backend.device import as_device as _as_device
 from . import amp as amp
 from .graphs import graph as graph
 
