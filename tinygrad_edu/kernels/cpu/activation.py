@@ -6,15 +6,14 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
 
 from ...ops import activation as ops
 from ...ops.erf import _FAR
 from .arithmetic import LOG2_E, exp, exp2, f32
-from .compiling import Kernel, kernel
+from .compiling import Kernel, kernel, part
 from .twin import Twin, fits, plain
 
-_FORWARD, _BACKWARD = "void(float32[::1], float32[::1])", "void(float32[::1], float32[::1], float32[::1])"
+_FORWARD, _BACKWARD = "float32[::1], float32[::1]", "float32[::1], float32[::1], float32[::1]"
 
 
 class _Activation(Twin):
@@ -31,13 +30,13 @@ class _Activation(Twin):
     @classmethod
     def forward(cls, xp: Any, x: Any) -> Any:
         y = np.empty_like(x)
-        cls.compute(x.reshape(-1), y.reshape(-1))
+        cls.compute(x.size, x.reshape(-1), y.reshape(-1))
         return y, (y if cls.saves_y else x,)
 
     @classmethod
     def backward(cls, xp: Any, saved: Any, gy: Any) -> Any:
         gx = np.empty(gy.shape, np.float32)
-        cls.differentiate(saved[0].reshape(-1), plain(gy).reshape(-1), gx.reshape(-1))
+        cls.differentiate(gy.size, saved[0].reshape(-1), plain(gy).reshape(-1), gx.reshape(-1))
         return gx
 
 
@@ -46,14 +45,16 @@ _A2, _B2 = f32(-LOG2_E * ops.GeluTanh.a), f32(-LOG2_E * ops.GeluTanh.b)  # for a
 
 
 @kernel(_FORWARD)
-def _gelu_tanh(x, y):
-    for i in prange(x.size):
+def _gelu_tanh(first, last, x, y):
+    x, y = x[first:last], y[first:last]
+    for i in range(x.size):
         y[i] = x[i] / (f32(1) + exp2(x[i] * (_A2 + _B2 * x[i] * x[i])))
 
 
 @kernel(_BACKWARD)
-def _gelu_tanh_backward(x, gy, gx):
-    for i in prange(x.size):
+def _gelu_tanh_backward(first, last, x, gy, gx):
+    x, gy, gx = x[first:last], gy[first:last], gx[first:last]
+    for i in range(x.size):
         square = x[i] * x[i]
         s = f32(1) / (f32(1) + exp2(x[i] * (_A2 + _B2 * square)))
         gx[i] = ((square * _3B + _A) * x[i] * (f32(1) - s) + f32(1)) * s * gy[i]
@@ -68,7 +69,7 @@ _SQRT_HALF, _DENSITY_0 = f32(math.sqrt(0.5)), f32(1 / math.sqrt(2 * math.pi))
 _FAR_OUT = f32(100)  # where e^(-x^2 / 2) is 0, and infinity would give inf / inf
 
 
-@njit("UniTuple(float32, 2)(float32)", error_model="numpy")
+@part(forceinline=True)  # else loops over it would not become vector instructions
 def _normal(x):
     """The normal distribution function of x, and e^(-x^2 / 2). See ops/erf.py for the polynomial."""
     e = exp2(f32(-0.5 * LOG2_E) * x * x)
@@ -81,15 +82,17 @@ def _normal(x):
 
 
 @kernel(_FORWARD)
-def _gelu(x, y):
-    for i in prange(x.size):
+def _gelu(first, last, x, y):
+    x, y = x[first:last], y[first:last]
+    for i in range(x.size):
         phi, e = _normal(x[i])
         y[i] = x[i] * phi
 
 
 @kernel(_BACKWARD)
-def _gelu_backward(x, gy, gx):
-    for i in prange(x.size):
+def _gelu_backward(first, last, x, gy, gx):
+    x, gy, gx = x[first:last], gy[first:last], gx[first:last]
+    for i in range(x.size):
         phi, e = _normal(x[i])
         gx[i] = gy[i] * (phi + x[i] * (e * _DENSITY_0))
 
@@ -99,14 +102,16 @@ class Gelu(_Activation):
 
 
 @kernel(_FORWARD)
-def _sigmoid(x, y):
-    for i in prange(x.size):
+def _sigmoid(first, last, x, y):
+    x, y = x[first:last], y[first:last]
+    for i in range(x.size):
         y[i] = f32(1) / (f32(1) + exp(-x[i]))
 
 
 @kernel(_BACKWARD)
-def _sigmoid_backward(y, gy, gx):
-    for i in prange(y.size):
+def _sigmoid_backward(first, last, y, gy, gx):
+    y, gy, gx = y[first:last], gy[first:last], gx[first:last]
+    for i in range(y.size):
         gx[i] = gy[i] * (y[i] * (f32(1) - y[i]))
 
 
@@ -115,14 +120,16 @@ class Sigmoid(_Activation):
 
 
 @kernel(_FORWARD)
-def _silu(x, y):
-    for i in prange(x.size):
+def _silu(first, last, x, y):
+    x, y = x[first:last], y[first:last]
+    for i in range(x.size):
         y[i] = x[i] / (f32(1) + exp(-x[i]))
 
 
 @kernel(_BACKWARD)
-def _silu_backward(x, gy, gx):
-    for i in prange(x.size):
+def _silu_backward(first, last, x, gy, gx):
+    x, gy, gx = x[first:last], gy[first:last], gx[first:last]
+    for i in range(x.size):
         s = f32(1) / (f32(1) + exp(-x[i]))
         gx[i] = gy[i] * (s + x[i] * s * (f32(1) - s))
 
@@ -132,8 +139,9 @@ class Silu(_Activation):
 
 
 @kernel(_BACKWARD)
-def _tanh_backward(y, gy, gx):
-    for i in prange(y.size):
+def _tanh_backward(first, last, y, gy, gx):
+    y, gy, gx = y[first:last], gy[first:last], gx[first:last]
+    for i in range(y.size):
         gx[i] = gy[i] * (f32(1) - y[i] * y[i])
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from .compiling import part
 
 f32 = np.float32
 LOG2_E = 1.4426950408889634
@@ -20,7 +22,7 @@ _C5, _C6 = f32(0.0083687454), f32(0.0013814541)
 _LARGEST, _SMALLEST = f32(88.72284), f32(-103.972084)  # beyond them exp is infinite, or 0
 # Added to a number below 2**22, this rounds it to an integer n and leaves n + 127 in the lowest bits of the sum.
 _ROUNDING = f32(1.5 * 2**23 + 127)
-_joined = njit(error_model="numpy", fastmath={"contract"})  # a * b + c in one rounding: twice as fast
+_joined = part(fastmath={"contract"})  # a * b + c in one rounding: twice as fast
 
 
 @intrinsic
@@ -69,13 +71,13 @@ def exp2(x):
     return _exp_near_0((y - (rounded - _ROUNDING)) * _LN2) * _power_of_two(rounded)
 
 
-@njit("float32(float32, float32)", error_model="numpy")
+@part()
 def minus(a, b):
     """a - b before anything else: with fastmath a - b - c could become a - (b + c), which loses a small c."""
     return a - b
 
 
-@njit("float32(float32)", error_model="numpy")
+@part()
 def rsqrt(x):
     """1 / sqrt(x), which is 0 for infinity; with fastmath it would be an approximation that gives NaN there."""
     return f32(1) / np.sqrt(x)

@@ -9,21 +9,21 @@ Source: Dao et al. 2022, arXiv:2205.14135: the backward computes the weights aga
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
 
 from ...backend.random import keep_mask
 from ...ops import attention as ops
 from . import threads
 from .arithmetic import LOG2_E, exp2, f32, maximum
-from .blas import BLAS, PLAIN, TRANSPOSED, call_get, call_set, sgemm
-from .compiling import FASTMATH, kernel
+from .blas import BLAS, PLAIN, TRANSPOSED, launch_with_blas, sgemm
+from .compiling import FASTMATH, kernel, part
 from .twin import Twin
 
 _QUERIES, _KEYS = 32, 128
-_part = njit(fastmath=FASTMATH, error_model="numpy")  # of a kernel: compiled with it
+_part = functools.partial(part, fastmath=FASTMATH)
 
 
 @_part
@@ -37,7 +37,7 @@ def _product(function, alpha, a, transposed, b, beta, c):
     )  # fmt: skip
 
 
-@_part
+@_part()
 def _transpose(x, y):
     """y (n, _QUERIES) = x' for x of at most _QUERIES rows, and zeros beside it."""
     for i in range(y.shape[0]):
@@ -48,7 +48,7 @@ def _transpose(x, y):
             row[j] = 0
 
 
-@_part
+@_part()
 def _scores(function, scale, k, q, first, s):
     """s (keys, _QUERIES) = scale k q / ln 2, for powers of 2; key i is hidden from the queries before first + i."""
     _product(function, scale * f32(LOG2_E), k, False, q, f32(0), s)
@@ -57,7 +57,7 @@ def _scores(function, scale, k, q, first, s):
             s[i, j] = -np.inf
 
 
-@_part
+@_part()
 def _drop(keep, weights):
     """weights (keys, queries) *= keep (queries, keys)."""
     for i in range(keep.shape[1]):
@@ -66,7 +66,7 @@ def _drop(keep, weights):
             row[j] *= keep[j, i]
 
 
-@_part
+@_part()
 def _find_largest(s, largest):
     for i in range(s.shape[0]):
         row = s[i]
@@ -74,7 +74,7 @@ def _find_largest(s, largest):
             largest[j] = maximum(largest[j], row[j])
 
 
-@_part
+@_part()
 def _exponentials(s, largest, total, block):
     """s becomes e = 2**(s - largest), and total += the sum over the keys, which the block takes up first."""
     block[:] = 0
@@ -88,7 +88,7 @@ def _exponentials(s, largest, total, block):
         total[j] += block[j]
 
 
-@_part
+@_part(inline="always")
 def _attend_head(function, q, k, v, keep, scale, is_causal, y, h, stats, first_tile, step):
     tiles, _, width = stats.shape  # a constant width would be unrolled before it could be vectorised
     e, turned = np.empty((k.shape[0], width), np.float32), np.empty((q.shape[1], width), np.float32)
@@ -122,7 +122,7 @@ def _attend_head(function, q, k, v, keep, scale, is_causal, y, h, stats, first_t
                 row[j] *= factor
 
 
-@_part
+@_part()
 def _softmax_backward(p, gp, largest, r, along):
     """The scores in p become the weights, and their gradient in gp that of the scores."""
     for i in range(p.shape[0]):
@@ -132,7 +132,7 @@ def _softmax_backward(p, gp, largest, r, along):
             row[j] = weights[j] * (row[j] - along[j])
 
 
-@_part
+@_part(inline="always")
 def _attend_head_backward(function, q, k, v, keep, scale, is_causal, y, h, stats, gy, gq, gk, gv):
     tiles, _, width = stats.shape
     p_block, gs_block = np.empty((_KEYS, width), np.float32), np.empty((_KEYS, width), np.float32)
@@ -172,33 +172,29 @@ _HEADS, _TOKENS = "float32[:, :, :, :]", "float32[:, :, :, ::1]"  # (B, NH, T, n
 _FIRST = f"int64, int64, int64, {', '.join([_HEADS] * 4)}, float32, boolean, {_TOKENS}, float32[:, :, :, :, ::1]"
 
 
-@kernel(f"void({_FIRST}, int64)")
-def _attend(function, get_threads, set_threads, q, k, v, keep, scale, is_causal, y, stats, pieces):
+@kernel(f"{_FIRST}, int64", launch_with_blas)
+def _attend(first, last, function, get_threads, set_threads, q, k, v, keep, scale, is_causal, y, stats, pieces):
     """y; stats (B, NH, tiles, 2, _QUERIES): the largest score of each query, and 1 / sum(2**(score - largest))."""
-    B, NH = q.shape[:2]
-    before = call_get(get_threads)
-    call_set(set_threads, 1)
-    for task in prange(B * NH * pieces):
+    NH = q.shape[1]
+    for task in range(first, last):
         b, h = task // pieces // NH, task // pieces % NH
         _attend_head(
             function, q[b, h], k[b, h], v[b, h], keep[b, h] if keep.size else keep[0, 0], scale, is_causal,
             y[b], h, stats[b, h], task % pieces, pieces,
         )  # fmt: skip
-    call_set(set_threads, before)
 
 
-@kernel(f"void({_FIRST}, {_TOKENS}, {_HEADS}, {_HEADS}, {_HEADS})")
-def _attend_backward(function, get_threads, set_threads, q, k, v, keep, scale, is_causal, y, stats, gy, gq, gk, gv):
-    B, NH = q.shape[:2]
-    before = call_get(get_threads)
-    call_set(set_threads, 1)
-    for task in prange(B * NH):
+@kernel(f"{_FIRST}, {_TOKENS}, {_HEADS}, {_HEADS}, {_HEADS}", launch_with_blas)
+def _attend_backward(
+    first, last, function, get_threads, set_threads, q, k, v, keep, scale, is_causal, y, stats, gy, gq, gk, gv
+):
+    NH = q.shape[1]
+    for task in range(first, last):
         b, h = task // NH, task % NH
         _attend_head_backward(
             function, q[b, h], k[b, h], v[b, h], keep[b, h] if keep.size else keep[0, 0], scale, is_causal,
             y[b], h, stats[b, h], gy[b], gq[b, h], gk[b, h], gv[b, h],
         )  # fmt: skip
-    call_set(set_threads, before)
 
 
 _NO_KEEP = np.empty((1, 1, 0, 0), np.float32)
@@ -229,7 +225,7 @@ class Attention(Twin):
         keep = _NO_KEEP if dropout is None else keep_mask(np, (*q.shape[:3], k.shape[2]), np.float32, *dropout)
         pieces = -(-threads.number() // (q.shape[0] * q.shape[1]))
         assert BLAS is not None  # as accepted
-        _attend(*BLAS, q, k, v, keep, scale, is_causal, y, stats, pieces)
+        _attend(q.shape[0] * q.shape[1] * pieces, *BLAS, q, k, v, keep, scale, is_causal, y, stats, pieces)
         return _heads_first(y), (q, k, v, keep, y, stats, scale, is_causal)
 
     @staticmethod
@@ -238,7 +234,7 @@ class Attention(Twin):
         gy = np.ascontiguousarray(_heads_first(gy))  # no copy where the heads were joined
         gq, gk, gv = _empty_gradients(q, k, v)
         assert BLAS is not None  # as accepted
-        _attend_backward(*BLAS, q, k, v, keep, scale, is_causal, y, stats, gy, gq, gk, gv)
+        _attend_backward(q.shape[0] * q.shape[1], *BLAS, q, k, v, keep, scale, is_causal, y, stats, gy, gq, gk, gv)
         return gq, gk, gv, None
 
 

@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import njit, types
 from numba.extending import intrinsic
 from threadpoolctl import threadpool_info
 
 from .. import shared_out
 from . import threads
 from .compiling import kernel
+from .sharing import launch
 
 ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112  # values of the CBLAS enumerations
 
@@ -95,8 +96,19 @@ def call_set(typing_context, function, value):
     return types.void(types.int64, types.int64), generate
 
 
-@kernel("void(int64, int64, int64, float32[:, :], float32[:, :], float32[:], float32[:, ::1], int64, int64)")
-def _multiply(function, get_threads, set_threads, a, b, bias, y, n_rows, n_columns):
+@njit(inline="always")
+def launch_with_blas(pool, n, arguments):
+    """`launch` in a function whose first arguments are a `Blas`, which has one thread meanwhile."""
+    before = call_get(arguments[1])
+    call_set(arguments[2], 1)
+    launch(pool, n, arguments)
+    call_set(arguments[2], before)
+
+
+@kernel(
+    "int64, int64, int64, float32[:, :], float32[:, :], float32[::1], float32[:, ::1], int64, int64", launch_with_blas
+)
+def _multiply(first, last, function, get_threads, set_threads, a, b, bias, y, n_rows, n_columns):
     """y = a b + bias in n_rows * n_columns blocks, each by one thread; an empty bias is none."""
     f32 = np.float32
     n, m, k = y.shape[0], y.shape[1], a.shape[1]
@@ -106,20 +118,19 @@ def _multiply(function, get_threads, set_threads, a, b, bias, y, n_rows, n_colum
     trans_a, trans_b = (PLAIN if a_is_plain else TRANSPOSED), (PLAIN if b_is_plain else TRANSPOSED)
     lda, ldb = a.strides[0 if a_is_plain else 1] // 4, b.strides[0 if b_is_plain else 1] // 4
     beta = f32(0) if bias.size == 0 else f32(1)
-    before = call_get(get_threads)
-    call_set(set_threads, 1)
-    for block in prange(n_rows * n_columns):
+    for block in range(first, last):
         top, bottom = block // n_columns * n // n_rows, (block // n_columns + 1) * n // n_rows
         left, right = block % n_columns * m // n_columns, (block % n_columns + 1) * m // n_columns
         if bias.size:
             for i in range(top, bottom):
-                y[i, left:right] = bias[left:right]
+                row, part = y[i, left:right], bias[left:right]
+                for j in range(row.size):
+                    row[j] = part[j]
         sgemm(
             function, trans_a, trans_b, bottom - top, right - left, k,
             f32(1), a.ctypes.data + top * a.strides[0], lda, b.ctypes.data + left * b.strides[1], ldb,
             beta, y.ctypes.data + (top * m + left) * 4, m,
         )  # fmt: skip
-    call_set(set_threads, before)
 
 
 _NO_BIAS = np.empty(0, np.float32)
@@ -134,7 +145,7 @@ def product(a: Any, b: Any, bias: Any = None) -> Any:
         return y if bias is None else np.add(y, bias, out=y)
     y = np.empty((n, m), np.float32)
     rows, columns = blocks(n, m, threads.number() if shared_out(a, m) else 1)
-    _multiply(*BLAS, a, b, _NO_BIAS if bias is None else bias, y, rows, columns)
+    _multiply(rows * columns, *BLAS, a, b, _NO_BIAS if bias is None else bias, y, rows, columns)
     return y
 
 

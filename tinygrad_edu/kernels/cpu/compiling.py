@@ -16,6 +16,7 @@ import contextlib
 import functools
 import hashlib
 import importlib
+import inspect
 import os
 import platform
 import shutil
@@ -30,27 +31,34 @@ from typing import Any
 import llvmlite.binding
 import numba
 
+from . import sharing
+
 HERE = Path(__file__).parent
 # All that lets sums be reordered and joined with products. Not "nnan" and "ninf": NaN and infinity stay what they are.
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
-# What a training step of a GPT uses, in the order of use: (module, kernel).
+# Decorator of what is compiled with the kernel that calls it.
+part = functools.partial(
+    numba.njit, error_model="numpy", fastmath=False, no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
+# What a training step of a GPT uses, (module, kernel), those that take longest to compile first.
 OF_A_STEP = (
-    ("random", "_mask"),
-    ("normalization", "_normalise"),
-    ("blas", "_multiply"),
     ("attention", "_attend"),
-    ("activation", "_gelu_tanh"),
-    ("loss", "_cross_entropy"),
-    ("loss", "_cross_entropy_backward"),
-    ("normalization", "_normalise_backward"),
-    ("linear", "_sum_rows"),
-    ("activation", "_gelu_tanh_backward"),
     ("attention", "_attend_backward"),
+    ("normalization", "_normalise_backward"),
+    ("random", "_mask"),
+    ("compiling", "share_out"),
+    ("blas", "_multiply"),
+    ("normalization", "_normalise"),
+    ("loss", "_cross_entropy"),
+    ("update", "_adam"),
+    ("loss", "_cross_entropy_backward"),
+    ("linear", "_sum_rows"),
     ("embedding", "_add_rows"),
+    ("stacks", "_multiply"),
     ("update", "_square_sums"),
     ("update", "_scale"),
-    ("stacks", "_multiply"),
-    ("update", "_adam"),
+    ("activation", "_gelu_tanh_backward"),
+    ("activation", "_gelu_tanh"),
 )
 _workers: list[subprocess.Popen[bytes]] = []  # the processes that compile for this one
 
@@ -118,18 +126,13 @@ def _numba_writes_to(folder: Path | None) -> Iterator[None]:
         numba.config.CACHE_DIR = before
 
 
-class Kernel:
-    """A function for one explicit signature, loaded or compiled when it is first called."""
+class Compiled:
+    """A function for one explicit signature, loaded or compiled when it is first needed."""
 
     def __init__(self, function: Callable[..., Any], signature: str) -> None:
         self.function, self.signature = function, signature
         self.module, self.name = function.__module__.rpartition(".")[2], function.__name__
         self.compiled: Any = None
-
-    def __call__(self, *args: Any) -> Any:
-        if self.compiled is None:
-            self.load()
-        return self.compiled(*args)
 
     def load(self) -> None:
         """Take the machine code from the folder; have it compiled into it first if need be."""
@@ -166,14 +169,75 @@ class Kernel:
         return compiled
 
     def _by_numba(self, folder: Path | None) -> Any:
-        options = {"parallel": True, "fastmath": FASTMATH, "error_model": "numpy", "cache": folder is not None}
         with _numba_writes_to(folder):
-            return numba.njit(self.signature, **options)(self.function)
+            return self.decorated({"error_model": "numpy", "cache": folder is not None})
+
+    def decorated(self, options: dict[str, Any]) -> Any:
+        """What Numba's decorator makes of the function."""
+        raise NotImplementedError
 
 
-def kernel(signature: str) -> Callable[[Callable[..., Any]], Kernel]:
-    """Decorator: make a function a kernel. Its loops over `prange` are shared out among the threads."""
-    return lambda function: Kernel(function, signature)
+class _ShareOut(Compiled):
+    """Decorator of the one function by which all kernels share their tasks out."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function, "void(int64, int64, int64, int64)")
+
+    def compile(self) -> Any:
+        sharing.POOL[0] = super().compile().address
+        return self.compiled
+
+    def decorated(self, options: dict[str, Any]) -> Any:
+        return numba.cfunc(self.signature, parallel=True, **options)(self.function)
+
+
+@_ShareOut
+def share_out(task, n, parts, record):
+    """Call the task for each of `parts` parts of range(n), on as many threads."""
+    if parts == 1:
+        sharing.call(task, 0, n, record)
+    else:
+        for part in numba.prange(parts):
+            sharing.call(task, part * n // parts, (part + 1) * n // parts, record)
+
+
+_POOL = sharing.POOL.ctypes.data
+
+
+class Kernel(Compiled):
+    """A function of (first, last, ...) that does the tasks from `first` on and before `last`. It is called with the
+    number of all tasks in the place of these two; the tasks are shared out among the threads."""
+
+    def __init__(self, function: Callable[..., Any], signature: str, launch: Callable[..., Any]) -> None:
+        super().__init__(function, signature)
+        self.launch = launch
+
+    def __call__(self, n: int, *args: Any) -> None:
+        if self.compiled is None:
+            if share_out.compiled is None:
+                share_out.load()
+            self.load()
+        self.compiled(0, n, _POOL, *args)
+
+    def decorated(self, options: dict[str, Any]) -> Any:
+        """One function for Python and for the threads: given a pool it launches itself, without one it does tasks. Two
+        functions, one calling the other, would be optimised twice."""
+        names = ", ".join(list(inspect.signature(self.function).parameters)[2:])
+        source = f"""def {self.name}(_first, _last, _pool, {names}):
+            if _pool:
+                _launch(_pool, _last, ({names},))
+            else:
+                _function(_first, _last, {names})"""
+        made = {"_launch": self.launch, "_function": part(inline="always")(self.function)}
+        made["__name__"] = self.function.__module__
+        exec(compile(source, self.function.__code__.co_filename, "exec"), made)
+        signature = f"void(int64, int64, int64, {self.signature})"
+        return numba.njit(signature, fastmath=FASTMATH, no_cfunc_wrapper=True, **options)(made[self.name])
+
+
+def kernel(signature: str, launch: Callable[..., Any] = sharing.launch) -> Callable[[Callable[..., Any]], Kernel]:
+    """Decorator: make a function of (first, last, ...) a kernel; the signature is that of the rest."""
+    return lambda function: Kernel(function, signature, launch)
 
 
 def compile_all(names: Iterable[tuple[str, str]]) -> None:
@@ -223,7 +287,7 @@ _PATIENCE = 60  # seconds after which processes that were started elsewhere are 
 def prepare() -> None:
     """Compile every kernel there is, and wait for it."""
     modules = [importlib.import_module(f"{__package__}.{path.stem}") for path in sorted(HERE.glob("[!_]*.py"))]
-    kernels = {value for module in modules for value in vars(module).values() if isinstance(value, Kernel)}
+    kernels = {value for module in modules for value in vars(module).values() if isinstance(value, Compiled)}
     start(sorted((k.module, k.name) for k in kernels))
     for worker in _workers:
         worker.wait()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from ...ops import embedding as ops
 from ...ops.indexing import RowsPart
@@ -16,10 +15,10 @@ from .twin import Twin, fits, is_plain, plain
 _WIDTH = 64
 
 
-@kernel("void(float32[:, ::1], int64[::1], float32[:, ::1])")
-def _add_rows(whole, index, rows):
+@kernel("float32[:, ::1], int64[::1], float32[:, ::1]")
+def _add_rows(first, last, whole, index, rows):
     """Columns are shared out, so that each element gets its terms in their order, however many threads there are."""
-    for part in prange((whole.shape[1] + _WIDTH - 1) // _WIDTH):
+    for part in range(first, last):
         for i in range(index.size):
             to = whole[index[i], part * _WIDTH : (part + 1) * _WIDTH]
             row = rows[i, part * _WIDTH : (part + 1) * _WIDTH]
@@ -30,7 +29,7 @@ def _add_rows(whole, index, rows):
 class _RowsPart(RowsPart):
     def add_to(self, whole: Any) -> None:
         if is_plain(whole):
-            _add_rows(whole, np.array(self.index, np.int64), plain(self.rows))
+            _add_rows(-(-whole.shape[1] // _WIDTH), whole, np.array(self.index, np.int64), plain(self.rows))
         else:
             super().add_to(whole)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from ...ops import linalg as ops
 from ...ops.linalg import rows
@@ -17,10 +16,10 @@ from .twin import Twin, fits, is_plain, plain
 _WIDTH, _HEIGHT = 128, 64
 
 
-@kernel("void(float32[:, ::1], float32[::1])")
-def _sum_rows(x, y):
+@kernel("float32[:, ::1], float32[::1]")
+def _sum_rows(first, last, x, y):
     """y = the sum of all rows. Columns are shared out, so that the result does not depend on the number of threads."""
-    for part in prange((x.shape[1] + _WIDTH - 1) // _WIDTH):
+    for part in range(first, last):
         total = y[part * _WIDTH : (part + 1) * _WIDTH]
         total[:] = 0
         block = np.empty(total.size, np.float32)
@@ -37,7 +36,7 @@ def _sum_rows(x, y):
 def sum_rows(x: Any) -> Any:
     """The sum of the rows of a contiguous float32 matrix."""
     y = np.empty(x.shape[1], np.float32)
-    _sum_rows(x, y)
+    _sum_rows(-(-x.shape[1] // _WIDTH), x, y)
     return y
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from ...ops import loss as ops
 from ..twin import holds_alone
@@ -16,9 +15,9 @@ from .twin import Twin, fits, plain
 _WIDTH = 1024  # columns whose exponentials are added up at a time: sums of sums have fewer roundings
 
 
-@kernel("void(float32[:, ::1], int64[::1], int64, float32[::1], float32[::1], float32[::1])")
-def _cross_entropy(x, target, ignored, y, peak, total):
-    for i in prange(x.shape[0]):
+@kernel("float32[:, ::1], int64[::1], int64, float32[::1], float32[::1], float32[::1]")
+def _cross_entropy(first, last, x, target, ignored, y, peak, total):
+    for i in range(first, last):
         row = x[i]
         top, sums = f32(-np.inf), f32(0)
         for j in range(row.size):
@@ -33,9 +32,9 @@ def _cross_entropy(x, target, ignored, y, peak, total):
         peak[i], total[i] = top, sums
 
 
-@kernel("void(float32[:, ::1], int64[::1], int64, float32[::1], float32[::1], float32[::1], float32[:, ::1], boolean)")
-def _cross_entropy_backward(x, target, ignored, peak, total, gy, gx, gx_is_x):
-    for i in prange(x.shape[0]):
+@kernel("float32[:, ::1], int64[::1], int64, float32[::1], float32[::1], float32[::1], float32[:, ::1], boolean")
+def _cross_entropy_backward(first, last, x, target, ignored, peak, total, gy, gx, gx_is_x):
+    for i in range(first, last):
         g = f32(0) if target[i] == ignored else gy[i]
         row, out = x[i], gx[i]
         top, share = peak[i], g / total[i]
@@ -63,7 +62,7 @@ class CrossEntropy(Twin):
     def forward(xp: Any, x: Any, target: Any, weight: Any, *, ignore_index: int, label_smoothing: float) -> Any:
         target = target.astype(np.int64)  # a copy, which nobody can change before backward
         y, peak, total = np.empty((3, len(x)), np.float32)
-        _cross_entropy(x, target, ignore_index, y, peak, total)
+        _cross_entropy(len(x), x, target, ignore_index, y, peak, total)
         return y, (x, target, ignore_index, peak, total)
 
     @staticmethod
@@ -78,5 +77,5 @@ class CrossEntropy(Twin):
 def _gradient(saved: Any, gy: Any, in_place: bool) -> Any:
     x, target, ignored, peak, total = saved
     gx = x if in_place else np.empty_like(x)
-    _cross_entropy_backward(x, target, ignored, peak, total, plain(gy), gx, in_place)
+    _cross_entropy_backward(len(x), x, target, ignored, peak, total, plain(gy), gx, in_place)
     return gx, None, None

@@ -6,7 +6,6 @@ import functools
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from ...ops import normalization as ops
 from ...ops.linalg import rows
@@ -17,13 +16,11 @@ from .twin import Twin, fits, plain
 _HEIGHT = 32  # rows whose shares in the gradients of weight and bias one thread adds up, however many threads there are
 
 
-@kernel(
-    "void(float32[:, ::1], float32[::1], float32[::1], float32, boolean, float32[:, ::1], float32[::1], float32[::1])"
-)
-def _normalise(x, weight, bias, eps, centred, y, mean, rstd):
+@kernel("float32[:, ::1], float32[::1], float32[::1], float32, boolean, float32[:, ::1], float32[::1], float32[::1]")
+def _normalise(first, last, x, weight, bias, eps, centred, y, mean, rstd):
     """Layer norm; not centred: the mean counts as 0."""
     share = 1 / x.shape[1]  # in float64, so that the mean of equal numbers is the number itself
-    for i in prange(x.shape[0]):
+    for i in range(first, last):
         row, out = x[i], y[i]
         centre, squares = f32(0), f32(0)
         if centred:
@@ -39,13 +36,13 @@ def _normalise(x, weight, bias, eps, centred, y, mean, rstd):
 
 
 @kernel(
-    "void(float32[:, ::1], float32[::1], float32[::1], float32[::1], boolean, float32[:, ::1], float32[:, ::1],"
-    "float32[:, :, ::1])"
+    "float32[:, ::1], float32[::1], float32[::1], float32[::1], boolean, float32[:, ::1], float32[:, ::1],"
+    "float32[:, :, ::1]"
 )
-def _normalise_backward(x, mean, rstd, weight, centred, gy, gx, parts):
+def _normalise_backward(first, last, x, mean, rstd, weight, centred, gy, gx, parts):
     """All gradients in one pass: that of x, and in `parts` those of weight and bias from each _HEIGHT rows."""
     share = f32(1) / f32(x.shape[1])
-    for part in prange(parts.shape[0]):
+    for part in range(first, last):
         gweight, gbias = parts[part, 0], parts[part, 1]
         for j in range(gweight.size):
             gweight[j] = gbias[j] = f32(0)
@@ -76,7 +73,7 @@ def _forward(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> Any:
     n, size = r.shape
     mean, rstd = np.empty(n, np.float32), np.empty(n, np.float32)
     weight = _constant(size, 1) if weight is None else weight
-    _normalise(r, weight, _constant(size, 0) if bias is None else bias, eps, centred, rows(y), mean, rstd)
+    _normalise(n, r, weight, _constant(size, 0) if bias is None else bias, eps, centred, rows(y), mean, rstd)
     return y, (r, mean, rstd, weight)
 
 
@@ -87,7 +84,7 @@ def _backward(saved: Any, gy: Any, centred: bool) -> Any:
     def gradients() -> Any:
         r, mean, rstd, weight = saved
         gx, parts = np.empty(gy.shape, np.float32), np.empty((-(-len(r) // _HEIGHT), 2, len(weight)), np.float32)
-        _normalise_backward(r, mean, rstd, weight, centred, rows(plain(gy)), rows(gx), parts)
+        _normalise_backward(len(parts), r, mean, rstd, weight, centred, rows(plain(gy)), rows(gx), parts)
         return gx, parts
 
     return lambda: gradients()[0], lambda: gradients()[1][:, 0].sum(axis=0), lambda: gradients()[1][:, 1].sum(axis=0)

@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
 
 from ...backend import philox
-from .compiling import kernel
+from .compiling import kernel, part
 
 _M0, _M1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
 _W0, _W1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
@@ -19,7 +18,7 @@ _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 _PART = 1024  # numbers of 32 bits, of which eight come from one step
 
 
-@njit
+@part()
 def _high(a, b):
     """The upper 64 bits of the product of two 64-bit words, from products of their halves, which become vectors."""
     low = (a & _LOW) * (b & _LOW)
@@ -27,7 +26,7 @@ def _high(a, b):
     return (a >> _HALF) * (b >> _HALF) + (middle >> _HALF) + (((a & _LOW) * (b >> _HALF) + (middle & _LOW)) >> _HALF)
 
 
-@njit
+@part()
 def _words(key, counter, first, words):
     """The words that Philox makes from `first` steps after this counter on, four at each step."""
     for i in range(words.size // 4):
@@ -49,16 +48,16 @@ def _words(key, counter, first, words):
         words[4 * i + 3] = c3
 
 
-@kernel("void(uint64[::1], uint64[::1], uint32, float32, float32[::1])")
-def _mask(key, counter, smallest, value, mask):
+@kernel("uint64[::1], uint64[::1], uint32, float32, float32[::1]")
+def _mask(first, last, key, counter, smallest, value, mask):
     """mask = value where 32 random bits are at least `smallest`, and 0 elsewhere."""
-    for part in prange((mask.size + _PART - 1) // _PART):
-        out = mask[part * _PART : (part + 1) * _PART]
+    for i in range(first, last):
+        out = mask[i * _PART : (i + 1) * _PART]
         words = np.empty(_PART // 2, np.uint64)
-        _words(key, counter, np.uint64(part * (_PART // 8) + 1), words)
+        _words(key, counter, np.uint64(i * (_PART // 8) + 1), words)
         bits = words.view(np.uint32)
-        for i in range(out.size):
-            out[i] = value if bits[i] >= smallest else np.float32(0)
+        for j in range(out.size):
+            out[j] = value if bits[j] >= smallest else np.float32(0)
 
 
 def mask(seed: int, counter: int, n: int, smallest: int, value: float) -> Any:
@@ -67,5 +66,5 @@ def mask(seed: int, counter: int, n: int, smallest: int, value: float) -> Any:
         return np.zeros(n, np.float32)
     y = np.empty(n, np.float32)
     place = philox.place(seed, counter)
-    _mask(place["key"], place["counter"], smallest, value, y)
+    _mask(-(-n // _PART), place["key"], place["counter"], smallest, value, y)
     return y

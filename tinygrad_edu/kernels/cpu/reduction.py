@@ -9,7 +9,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from ...ops import reduction as ops
 from .. import SMALLEST_SUM, WORTH
@@ -21,10 +20,10 @@ _WIDTH = 4096  # columns in a block
 _HEIGHT = 128  # rows in a block
 
 
-@kernel("void(float32[:, ::1], float32[:, ::1])")
-def _sum_along_rows(x, y):
+@kernel("float32[:, ::1], float32[:, ::1]")
+def _sum_along_rows(first, last, x, y):
     """y[i, b] = the sum of block b of row i."""
-    for k in prange(y.size):
+    for k in range(first, last):
         i, b = k // y.shape[1], k % y.shape[1]
         block, total = x[i, b * _WIDTH : (b + 1) * _WIDTH], f32(0)
         for j in range(block.size):
@@ -32,11 +31,11 @@ def _sum_along_rows(x, y):
         y[i, b] = total
 
 
-@kernel("void(float32[:, ::1], float32[:, ::1])")
-def _sum_over_rows(x, y):
+@kernel("float32[:, ::1], float32[:, ::1]")
+def _sum_over_rows(first, last, x, y):
     """y[b] = the sum of the rows of block b."""
     parts = (y.shape[1] + _WIDTH - 1) // _WIDTH
-    for k in prange(y.shape[0] * parts):
+    for k in range(first, last):
         b, left = k // parts, k % parts * _WIDTH
         out = y[b, left : left + _WIDTH]
         out[:] = 0
@@ -54,12 +53,12 @@ def total(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
         y = x.reshape(kept, -1)
         while y.shape[1] > 1:
             parts, y = y, np.empty((kept, -(-y.shape[1] // _WIDTH)), np.float32)
-            _sum_along_rows(parts, y)
+            _sum_along_rows(y.size, parts, y)
     else:
         y = x.reshape(-1, kept)
         while len(y) > 1:
             parts, y = y, np.empty((-(-len(y) // _HEIGHT), kept), np.float32)
-            _sum_over_rows(parts, y)
+            _sum_over_rows(len(y) * -(-kept // _WIDTH), parts, y)
     return y.reshape(shape)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from ...ops import normalization as ops
 from ...ops.linalg import rows
@@ -16,9 +15,9 @@ from .twin import Twin, fits, plain
 _WIDTH = 1024  # columns that are added up at a time: sums of sums have fewer roundings
 
 
-@kernel("void(float32[:, ::1], boolean, float32[:, ::1])")
-def _softmax(x, in_logarithms, y):
-    for i in prange(x.shape[0]):
+@kernel("float32[:, ::1], boolean, float32[:, ::1]")
+def _softmax(first, last, x, in_logarithms, y):
+    for i in range(first, last):
         row, out = x[i], y[i]
         top, total = f32(-np.inf), f32(0)
         for j in range(row.size):
@@ -39,9 +38,9 @@ def _softmax(x, in_logarithms, y):
                 out[j] *= share
 
 
-@kernel("void(float32[:, ::1], boolean, float32[:, ::1], float32[:, ::1])")
-def _softmax_backward(y, in_logarithms, gy, gx):
-    for i in prange(y.shape[0]):
+@kernel("float32[:, ::1], boolean, float32[:, ::1], float32[:, ::1]")
+def _softmax_backward(first, last, y, in_logarithms, gy, gx):
+    for i in range(first, last):
         row, g, out = y[i], gy[i], gx[i]
         total = f32(0)
         for left in range(0, row.size, _WIDTH):
@@ -71,14 +70,16 @@ class _OverLastAxis(Twin):
     @classmethod
     def forward(cls, xp: Any, x: Any, *, axis: Any) -> Any:
         y = np.empty_like(x)
-        _softmax(rows(x), cls.in_logarithms, rows(y))
+        r = rows(x)
+        _softmax(len(r), r, cls.in_logarithms, rows(y))
         return y, (y,)
 
     @classmethod
     def backward(cls, xp: Any, saved: Any, gy: Any) -> Any:
         (y,) = saved
         gx = np.empty_like(y)
-        _softmax_backward(rows(y), cls.in_logarithms, rows(plain(gy)), rows(gx))
+        r = rows(y)
+        _softmax_backward(len(r), r, cls.in_logarithms, rows(plain(gy)), rows(gx))
         return gx
 
 

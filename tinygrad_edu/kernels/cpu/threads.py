@@ -18,6 +18,7 @@ import os
 import numba
 
 from ... import dispatch, kernels
+from . import sharing
 
 
 def start() -> None:
@@ -48,9 +49,10 @@ def _wait_briefly() -> None:
 
 def number() -> int:
     """How many threads kernels run on."""
-    return numba.get_num_threads()
+    return int(sharing.POOL[1])
 
 
 def set_number(n: int) -> None:
     """Let kernels run on n threads, or on all that there are if those are fewer."""
-    numba.set_num_threads(max(1, min(n, numba.config.NUMBA_NUM_THREADS)))
+    sharing.POOL[1] = max(1, min(n, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(number())

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, prange, types
+from numba import carray, types
 from numba.extending import intrinsic
 
 from .arithmetic import f32
@@ -56,12 +56,9 @@ def _blocks_of(arrays: Sequence[Any]) -> Any:
     return _blocks(tuple([a.size for a in arrays]))
 
 
-@kernel(
-    "void(int64[:, ::1], int64[:, ::1], float32[:, ::1], "
-    "float32, float32, float32, float32, float32, float32)"
-)
-def _adam(addresses, blocks, factors, share1, beta2, share2, eps, decay, shrink):
-    for b in prange(blocks.shape[0]):
+@kernel("int64[:, ::1], int64[:, ::1], float32[:, ::1], float32, float32, float32, float32, float32, float32")
+def _adam(first, last, addresses, blocks, factors, share1, beta2, share2, eps, decay, shrink):
+    for b in range(first, last):
         k, start, n = blocks[b, 0], blocks[b, 1], blocks[b, 2]
         p = carray(_floats_at(addresses[k, 0] + 4 * start), n)
         g = carray(_floats_at(addresses[k, 1] + 4 * start), n)
@@ -85,12 +82,13 @@ def adam(
     shrink = 1 - lr * weight_decay if decoupled else 1.0
     decay = 0.0 if decoupled else weight_decay
     # 1 - beta rounded to float32, not float32's 1 minus float32's beta: that would be off by 5e-5 of itself.
-    _adam(_addresses(p, g, m, v), _blocks_of(p), factors, 1 - beta1, beta2, 1 - beta2, eps, decay, shrink)
+    blocks = _blocks_of(p)
+    _adam(len(blocks), _addresses(p, g, m, v), blocks, factors, 1 - beta1, beta2, 1 - beta2, eps, decay, shrink)
 
 
-@kernel("void(int64[:, ::1], int64[:, ::1], float64[::1])")
-def _square_sums(addresses, blocks, sums):
-    for b in prange(blocks.shape[0]):
+@kernel("int64[:, ::1], int64[:, ::1], float64[::1]")
+def _square_sums(first, last, addresses, blocks, sums):
+    for b in range(first, last):
         x = carray(_floats_at(addresses[blocks[b, 0], 0] + 4 * blocks[b, 1]), blocks[b, 2])
         total = f32(0)
         for i in range(x.size):
@@ -102,13 +100,13 @@ def square_sum(arrays: Sequence[Any]) -> float:
     """The sum of the squares of all elements: float32 within a block, float64 over the blocks."""
     blocks = _blocks_of(arrays)
     sums = np.empty(len(blocks))
-    _square_sums(_addresses(arrays), blocks, sums)
+    _square_sums(len(blocks), _addresses(arrays), blocks, sums)
     return float(sums.sum())
 
 
-@kernel("void(int64[:, ::1], int64[:, ::1], float32)")
-def _scale(addresses, blocks, factor):
-    for b in prange(blocks.shape[0]):
+@kernel("int64[:, ::1], int64[:, ::1], float32")
+def _scale(first, last, addresses, blocks, factor):
+    for b in range(first, last):
         x = carray(_floats_at(addresses[blocks[b, 0], 0] + 4 * blocks[b, 1]), blocks[b, 2])
         for i in range(x.size):
             x[i] *= factor
@@ -116,4 +114,5 @@ def _scale(addresses, blocks, factor):
 
 def scale(arrays: Sequence[Any], factor: float) -> None:
     """Multiply all arrays in place."""
-    _scale(_addresses(arrays), _blocks_of(arrays), factor)
+    blocks = _blocks_of(arrays)
+    _scale(len(blocks), _addresses(arrays), blocks, factor)
