@@ -71,6 +71,14 @@ def test_writing_into_places_from_another_device():
     assert x.tolist() == [1, 1, 3, 3] and h.tolist() == [0, 3, 3, 0] and w.grad.tolist() == [2, 2]
     at = tg.tensor([0, 2], device="cuda")
     x[at] = tg.tensor(7.0)
+    y = tg.arange(4.0, device="cuda", requires_grad=True)
+    for index in (tg.tensor([3, 1]), np.array([3, 1]), [3, 1]):  # which may be on the CPU
+        assert y[index].is_cuda and y[index].tolist() == [3, 1]
+    mask = tg.tensor([True, False, False, True])
+    (y[mask] * 2).sum().backward()
+    assert y.grad.tolist() == [2, 0, 0, 2]
+    with pytest.raises(RuntimeError, match="cuda:0 and cpu"):
+        h[at]
     with pytest.raises(RuntimeError, match=r"cuda:0 and cpu! \(x\[...\] = value\)"):
         x[at] = tg.ones(2)
     assert x.tolist() == [7, 1, 7, 3]

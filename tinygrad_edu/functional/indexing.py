@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd.modes import is_grad_enabled
+from ..backend import transfers
 from ..backend.device import module_of, quiet
 from ..backend.dtypes import finfo, is_floating
 from ..dispatch import apply
@@ -139,7 +140,11 @@ def _entry(input: Tensor, e: Any) -> Any:
             f"tensors used as indices must be int64, int32 or bool tensors, got {array.dtype}; convert with .long(), "
             "or with .bool() if it is a mask"
         )
-    return int(array) if array.ndim == 0 and array.dtype.kind == "i" else e
+    if array.ndim == 0 and array.dtype.kind == "i":
+        return int(array)
+    if isinstance(array, np.ndarray) and input.is_cuda:  # as in PyTorch, an index may be on the CPU
+        return transfers.to_device(array, input.device)
+    return e
 
 
 def _array(x: Any) -> Any:
