@@ -25,6 +25,7 @@ class Unfinished:
     size: int
     dtype: Any
     device: Any
+    operands: tuple[Any, ...] = ()  # what it is made of; empty once it is finished
     array: Any = None  # what it stands for, once that is finished
     tensor: weakref.ref[Any] | None = None  # whose array it will be
 
@@ -40,8 +41,12 @@ class Unfinished:
         """The array, finished now if it was not yet."""
         with lock:
             if self.array is None:
-                self.array = self.compute()
+                self.become(self.compute())
             return self.array
+
+    def become(self, array: Any) -> None:
+        """Note that this array is finished now."""
+        self.array, self.operands = array, ()
 
     @property
     def is_needed(self) -> bool:

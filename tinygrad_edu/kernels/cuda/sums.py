@@ -36,16 +36,16 @@ class Terms(NamedTuple):
 
 
 class Sum(Unfinished):
-    """A sum that waits, in the form of this array."""
+    """A sum that waits, of these operands; the first is an array of its shape."""
 
     __array_priority__ = 1000  # `array + sum` is the sum's to compute
 
-    def __init__(self, like: Any) -> None:
-        self.shape, self.ndim, self.size, self.dtype = like.shape, like.ndim, like.size, like.dtype
-        self.device = like.device
+    def __init__(self, array: Any, *others: Any) -> None:
+        self.shape, self.ndim, self.size, self.dtype = array.shape, array.ndim, array.size, array.dtype
+        self.device, self.operands = array.device, (array, *others)
 
     def terms(self) -> Terms:
-        """What is to be added up. Whoever does it sets `array` to the total."""
+        """What is to be added up."""
         raise NotImplementedError
 
     def added(self) -> Any:
@@ -71,15 +71,13 @@ class Sum(Unfinished):
 class Biased(Sum):
     """product + bias, written over the product."""
 
-    def __init__(self, product: Any, bias: Any) -> None:
-        super().__init__(product)
-        self.product, self.bias = product, bias
-
     def terms(self) -> Terms:
-        return Terms(self.product, cp.ascontiguousarray(self.bias), None, self.product)
+        product, bias = self.operands
+        return Terms(product, cp.ascontiguousarray(bias), None, product)
 
     def added(self) -> Any:
-        return cp.add(self.product, self.bias, out=self.product)
+        product, bias = self.operands
+        return cp.add(product, bias, out=product)
 
     def goes_into(self, op: Any, arrays: list[Any], attrs: dict[str, Any]) -> bool:
         if op is not Add:
@@ -97,20 +95,18 @@ class Biased(Sum):
 
 
 class Residual(Sum):
-    """other + part, written over the part's product unless that is needed."""
-
-    def __init__(self, other: Any, part: Biased) -> None:
-        super().__init__(other)
-        self.other, self.part = other, part
+    """other + part, a biased product, and written over it unless it is needed by itself."""
 
     def terms(self) -> Terms:
-        if self.part.is_needed:
-            return Terms(self.part.finish(), None, self.other, cp.empty_like(self.other))
-        return self.part.terms()._replace(other=self.other)
+        other, part = self.operands
+        if part.is_needed:
+            return Terms(part.finish(), None, other, cp.empty_like(other))
+        return part.terms()._replace(other=other)
 
     def added(self) -> Any:
-        over = None if self.part.is_needed else self.part.product
-        return cp.add(self.other, self.part.finish(), out=over)
+        other, part = self.operands
+        needed, y = part.is_needed, part.finish()
+        return cp.add(other, y, out=None if needed else y)
 
 
 def biased(product: Any, bias: Any) -> Any:
@@ -137,4 +133,4 @@ def taken(x: Any) -> Iterator[Terms]:
             return
         terms = x.terms()
         yield terms
-        x.array = terms.result
+        x.become(terms.result)
