@@ -244,7 +244,8 @@ def test_an_error_shows_where_it_arose_if_asked(monkeypatch: pytest.MonkeyPatch,
 
 def test_too_much_memory_is_one_line_too(short: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", *short, "--batch-size", str(10**12)) == 1
-    assert re.search(r"^error: out of memory in randint: Unable to allocate .*\n\Z", capsys.readouterr().err, re.MULTILINE)
+    said = capsys.readouterr().err
+    assert re.search(r"^error: out of memory in randint: Unable to allocate .*\n\Z", said, re.MULTILINE)
 
 
 def test_a_stop_before_anything_is_saved(capsys: pytest.CaptureFixture[str]) -> None:

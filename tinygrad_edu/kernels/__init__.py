@@ -46,7 +46,11 @@ SMALLEST_SUM = 1 << 16  # and for a sum, which costs less than other arithmetic
 # Multiplications for which a second thread pays, by many rows and by one. NumPy's BLAS draws its lines there, so that
 # no thread of its own runs beside the kernels' threads: each set keeps the cores busy while it waits for the other.
 FEW, FEW_BY_ONE = 1 << 18, 9216
-_SMALLEST_OF = {"linear": 0, "matmul": 0, "embedding": SMALLEST_TABLE, "sum": SMALLEST_SUM, "mean": SMALLEST_SUM}
+SMALLEST_FACTOR = 64  # elements of the first factor, so that products of tiny matrices need not ask
+_SMALLEST_OF = {
+    "linear": SMALLEST_FACTOR, "matmul": SMALLEST_FACTOR, "embedding": SMALLEST_TABLE, "sum": SMALLEST_SUM,
+    "mean": SMALLEST_SUM,
+}  # fmt: skip
 threads: int | None = None  # as set by set_num_threads
 
 

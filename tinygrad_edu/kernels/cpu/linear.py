@@ -8,7 +8,7 @@ import numpy as np
 
 from ...ops import linalg as ops
 from ...ops.linalg import rows
-from .. import WORTH
+from .. import SMALLEST_FACTOR, WORTH
 from .blas import product
 from .compiling import kernel
 from .twin import Twin, fits, is_plain, plain
@@ -41,7 +41,7 @@ def sum_rows(x: Any) -> Any:
 
 
 class Linear(Twin):
-    op, smallest = ops.Linear, 0
+    op, smallest = ops.Linear, SMALLEST_FACTOR
     saved_for = ops.Linear.saved_for
 
     @staticmethod
@@ -68,7 +68,7 @@ class Linear(Twin):
 class Matmul(Twin):
     """Of matrices, and of a stack and one matrix."""
 
-    op, smallest = ops.Matmul, 0
+    op, smallest = ops.Matmul, SMALLEST_FACTOR
     saved_for = (1,), (0,)
 
     @staticmethod
