@@ -215,24 +215,24 @@ def _capturing(recorder: Recorder, device: int) -> Iterator[list[Any]]:
     """Within it the GPU's work is captured, not done; the list has the graph then. CannotCapture: it cannot be."""
     from ..kernels.cuda import blas  # it needs CuPy
 
-    cp = gpu.cupy()
+    xp = gpu.cupy()
     unfinished.finish()
     promises.prepare(device)
-    cp.cuda.Device().synchronize()
+    xp.cuda.Device().synchronize()
     gc.collect()
-    cp.get_default_memory_pool().free_all_blocks()  # the graph needs as much
+    xp.get_default_memory_pool().free_all_blocks()  # the graph needs as much
 
     def fetched(size: int) -> Any:
-        chunk = cp.cuda.memory._malloc(size)
+        chunk = xp.cuda.memory._malloc(size)
         recorder.chunks.append(chunk)  # held, so that a pool that runs short cannot give away what launches use
         return chunk
 
     def pinned(size: int) -> Any:
         capture.refuse(capture.COPIES)
-        return cp.get_default_pinned_memory_pool().malloc(size)
+        return xp.get_default_pinned_memory_pool().malloc(size)
 
     captured: list[Any] = []
-    stream, pool = cp.cuda.Stream(non_blocking=True), cp.cuda.MemoryPool(fetched)
+    stream, pool = xp.cuda.Stream(non_blocking=True), xp.cuda.MemoryPool(fetched)
     with contextlib.ExitStack() as around:
         around.enter_context(stream)
         try:
@@ -240,8 +240,8 @@ def _capturing(recorder: Recorder, device: int) -> Iterator[list[Any]]:
         except RuntimeError as error:
             raise CannotCapture(f"CuPy has no graphs for this GPU ({error})") from error
         try:
-            around.enter_context(cp.cuda.using_allocator(pool.malloc))
-            cp.cuda.set_pinned_memory_allocator(pinned)
+            around.enter_context(xp.cuda.using_allocator(pool.malloc))
+            xp.cuda.set_pinned_memory_allocator(pinned)
             around.enter_context(blas.captured(stream.ptr))
             around.enter_context(capture.told(recorder))
             around.enter_context(observe(_Watcher(recorder, device)))
@@ -256,7 +256,7 @@ def _capturing(recorder: Recorder, device: int) -> Iterator[list[Any]]:
         else:
             captured.append(stream.end_capture())
         finally:
-            cp.cuda.set_pinned_memory_allocator(cp.get_default_pinned_memory_pool().malloc)
+            xp.cuda.set_pinned_memory_allocator(xp.get_default_pinned_memory_pool().malloc)
 
 
 # ---- arguments and results -------------------------------------------------------------------------------------------
