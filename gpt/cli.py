@@ -224,7 +224,12 @@ def train(options: Train, start: Callable[[TrainConfig], Trainer] | None = None)
     """`gpt train`: a run, and then a sample on stdout. start: how to make a new trainer, if not by `Trainer.start`."""
     from .trainer import Trainer, check_device, check_no_run_in
 
-    check_device(options.training.device)  # before a text is looked for, which may take long
+    try:
+        check_device(options.training.device)  # before a text is looked for, which may take long
+    except ValueError as error:
+        if not options.resume or "device" in options.changes():
+            raise
+        raise ValueError(f"{error}; {options.resume} was trained there: --device cpu goes on here") from None
     if options.profile:
         profile(options, start or Trainer.start)
         return
@@ -261,12 +266,13 @@ def show_result(trainer: Trainer) -> None:
     from .sampling import stream_text
 
     config = trainer.config
-    print("\nA sample:\n")
-    piece = ""
-    generator = tg.Generator().manual_seed(config.seed)
-    for piece in stream_text(trainer.model, trainer.tokenizer, "", 500, temperature=0.8, generator=generator):
-        print(piece, end="", flush=True)
-    print("...\n" if piece[-1:].isalnum() else "\n")  # a word may be cut off
+    if config.sample_tokens:
+        print("\nA sample:\n")
+        piece = ""
+        generator = tg.Generator().manual_seed(config.seed)
+        for piece in stream_text(trainer.model, trainer.tokenizer, "", 500, temperature=0.8, generator=generator):
+            print(piece, end="", flush=True)
+        print("...\n" if piece[-1:].isalnum() else "\n")  # a word may be cut off
     plot = Path(config.out_dir) / PLOT
     if plot.is_file():
         print(f"Loss:    {plot}")
@@ -334,8 +340,10 @@ def info(options: Info) -> None:
 def plan(options: Plan) -> None:
     """`gpt plan`."""
     from .plan import plan
+    from .trainer import check_device
 
     config = options.training
+    check_device(config.device)
     if config.init_from != "scratch":
         shape, wanted = _described(config.init_from)[0].model, config.model
         block_size = min(shape.block_size, wanted.block_size)

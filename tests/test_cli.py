@@ -248,6 +248,26 @@ def test_too_much_memory_is_one_line_too(short: list[str], capsys: pytest.Captur
     assert re.search(r"^error: out of memory in randint: Unable to allocate .*\n\Z", said, re.MULTILINE)
 
 
+@pytest.mark.skipif(tg.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_there_is_one_line(short: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", *short) == 0
+    out_dir = short[short.index("--out-dir") + 1]
+    settings = Path(out_dir) / "latest" / "checkpoint.json"
+    settings.write_text(settings.read_text("utf-8").replace('"device": "cpu"', '"device": "cuda"'), "utf-8")
+    capsys.readouterr()
+    assert run("train", "--resume", out_dir) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: --device 'cuda' cannot be used: ") and error.count("\n") == 1
+    assert error.endswith(f"; {out_dir} was trained there: --device cpu goes on here\n")
+    assert run("plan", "--device", "cuda") == 1
+    assert capsys.readouterr().err.startswith("error: --device 'cuda' cannot be used: ")
+
+
+def test_no_sample_if_none_is_wanted(short: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", *short, "--sample-tokens=0") == 0
+    assert "A sample" not in capsys.readouterr().out
+
+
 def test_a_stop_before_anything_is_saved(capsys: pytest.CaptureFixture[str]) -> None:
     def stop(error: KeyboardInterrupt) -> None:
         raise error
