@@ -445,6 +445,147 @@ def test_modes_are_part_of_what_was_captured():
                 assert step(x).dtype == (tg.float16 if i >= 5 else tg.float32)
 
 
+def freezes(training: Training) -> None:
+    training.model[0].weight.requires_grad_(False)
+
+
+def freezes_all_but_one(training: Training) -> None:
+    training.model.requires_grad_(False)
+    training.model[3].bias.requires_grad_()
+
+
+def replaces_a_parameter(training: Training) -> None:
+    training.model[0].bias = nn.Parameter(tg.ones(7, device="cuda"))
+
+
+def replaces_a_module(training: Training) -> None:
+    training.model[1] = nn.ReLU()
+
+
+def replaces_a_buffer(training: Training) -> None:
+    training.model[4].mask = tg.full((3,), 3.0, device="cuda")
+
+
+def moves_a_buffer(training: Training) -> None:
+    training.model[4].mask.data = tg.full((3,), 3.0, device="cuda")
+
+
+def replaces_an_attribute(training: Training) -> None:
+    training.model[4].other = tg.full((3,), 3.0, device="cuda")
+
+
+def sets_a_number(training: Training) -> None:
+    training.model[4].scale = 3.0
+
+
+def sets_a_number_within_a_list(training: Training) -> None:
+    training.model[4].parts[0].scale = 3.0
+
+
+def hooks(training: Training) -> None:
+    training.model[3].register_forward_hook(lambda module, args, y: y * 3)
+
+
+def hooks_before(training: Training) -> None:
+    training.model[3].register_forward_pre_hook(lambda module, args: args[0] * 3)
+
+
+def hooks_backward(training: Training) -> None:
+    training.model[3].register_full_backward_hook(lambda module, grads, outputs: (grads[0] * 3,))
+
+
+class Scale(nn.Module):
+    """It has all that can be changed, and counts its calls."""
+
+    def __init__(self, *parts: nn.Module) -> None:
+        super().__init__()
+        self.scale, self.calls = 2.0, 0
+        self.register_buffer("mask", tg.ones(3))
+        self.other: Any = 1.0
+        self.last: Any = None
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: tg.Tensor) -> tg.Tensor:
+        self.calls += 1
+        for part in self.parts:
+            x = part.forward(x)
+        self.last = x * self.scale * self.mask * self.other
+        return self.last
+
+
+class Scaled(Training):
+    """A model whose last part is of the user's making."""
+
+    def __init__(self, make: Callable[..., Any] = optim.AdamW, **options: Any) -> None:
+        super().__init__(make, **options)
+        self.model.append(Scale(Scale()).to("cuda"))
+
+
+CHANGES = [
+    freezes, freezes_all_but_one, replaces_a_parameter, replaces_a_module, replaces_a_buffer, moves_a_buffer,
+    replaces_an_attribute, sets_a_number, sets_a_number_within_a_list, hooks, hooks_before, hooks_backward,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_what_changes_in_a_model_is_captured_anew(change: Callable[[Training], None]):
+    plain, graphed = Scaled(), Scaled()
+    step = tg.cuda.graph(graphed.step)
+    # Gradients of a parameter that the optimizer does not know add up, and the first has a graph of its own.
+    with captured(3 if change is replaces_a_parameter else 2):
+        for i in range(9):
+            if i == 6:
+                change(plain)
+                change(graphed)
+            assert step(batch(i)).item() == pytest.approx(plain.step(batch(i)).item(), rel=1e-5)
+    same(graphed.numbers(), plain.numbers())
+
+
+def test_what_was_frozen_is_trained_again():
+    def each(training: Training, step: Any, i: int) -> float:
+        training.model[0].weight.requires_grad_(not 4 <= i < 7)
+        return step(batch(i)).item()
+
+    compare(each, 2)
+
+
+def test_what_is_within_a_step_and_what_is_the_same_is_not_captured_anew():
+    """Hooks, modes and replacements that the step takes back, counts, and numbers that are equal."""
+
+    def each(training: Training, x: tg.Tensor) -> tg.Tensor:
+        model, factor = training.model, 2.0
+        hook = model[3].register_forward_hook(lambda module, args, y: y * factor)
+        was, model[0].bias = model[0].bias, nn.Parameter(model[0].bias.detach() * 2)
+        model.eval()
+        with tg.no_grad():
+            seen = model(x.to("cuda")).sum()
+        model.train()
+        hook.remove()
+        model[0].bias = was
+        return training.step(x).detach() + seen
+
+    plain, graphed = Scaled(), Scaled()
+    step = tg.cuda.graph(lambda x: each(graphed, x))
+    with captured(1):
+        for i in range(8):
+            graphed.model[4].scale = float(str(plain.model[4].scale))
+            graphed.model(batch(i).to("cuda"))  # which counts and notes
+            assert step(batch(i)).item() == pytest.approx(each(plain, batch(i)).item(), rel=1e-5)
+    same(graphed.numbers(), plain.numbers())
+
+
+def test_dropout_that_begins_draws_numbers():
+    drop = nn.Dropout(0.0)
+    step = tg.cuda.graph(lambda x: drop(x) * 2)
+    x = tg.ones(100, device="cuda")
+    with captured(1):
+        for _ in range(5):
+            assert step(x).tolist() == [2.0] * 100
+    drop.p = 0.5
+    with pytest.warns(UserWarning, match="it draws random numbers"):
+        assert set(step(x).tolist()) == {0.0, 4.0}
+
+
 def test_while_somebody_looks_the_step_runs_as_it_is():
     training = Training()
     step = tg.cuda.graph(training.step)
@@ -553,6 +694,22 @@ def returns_to_the_cpu(training: Training, x: tg.Tensor) -> Any:
     return x
 
 
+def replaces_its_buffer(training: Training, x: tg.Tensor) -> Any:
+    norm = training.model[2]
+    if not training.calls:
+        training.calls += 1
+        norm.register_buffer("mean", tg.zeros(3, device="cuda"))
+    norm.mean = norm.mean + 1
+    return training.step(x).detach() * norm.mean
+
+
+def freezes_itself(training: Training, x: tg.Tensor) -> Any:
+    loss = training.step(x)
+    weight = training.model[0].weight
+    weight.requires_grad_(not weight.requires_grad)
+    return loss
+
+
 def draws_later(training: Training, x: tg.Tensor) -> Any:
     training.calls += 1
     return training.step(nn.functional.dropout(x.to("cuda"), 0.5) if training.calls > 3 else x)
@@ -592,6 +749,8 @@ REFUSED = {
     returns_a_graph: r"backward\(\) could still go through",
     catches_all: "it reads a value from the GPU",
     gives_other_memory: "it gives a parameter other memory",
+    replaces_its_buffer: "it replaces or freezes a parameter, buffer, module or hook of LayerNorm",
+    freezes_itself: "it replaces or freezes a parameter, buffer, module or hook of Linear",
     returns_to_the_cpu: "it returns a Tensor of the CPU",
     reads_later: "it reads a value from the GPU",
     draws_later: "it draws random numbers",
@@ -662,6 +821,49 @@ def test_arguments_that_cannot_be_kept():
             step(given)
     with pytest.raises(TypeError, match="expected a function to capture, got int"):
         tg.cuda.graph(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("part", [lambda x: x, lambda x: x[0], lambda x: x.t().detach()])
+def test_an_argument_that_is_changed_in_place(part: Any):
+    def step(x: tg.Tensor) -> tg.Tensor:
+        part(x).add_(1)
+        return x * 2
+
+    graphed = tg.cuda.graph(step)
+    expected, found = batch(0).cuda(), batch(0).cuda()
+    for _ in range(3):
+        assert tg.equal(graphed(found), step(expected))
+    with pytest.warns(UserWarning, match="it changes an argument in place"):
+        graphed(found)
+    step(expected)
+    assert tg.equal(graphed(found), step(expected)) and tg.equal(found, expected)
+
+
+def test_an_argument_of_the_cpu_may_be_changed_on_the_gpu():
+    """There it is a copy, with a graph and without; one of the GPU is none, and has a graph of its own."""
+    step = tg.cuda.graph(lambda x: x.to("cuda").add_(1))
+    x = tg.ones(3)
+    with captured(1):
+        for _ in range(6):
+            assert step(x).tolist() == [2.0] * 3 and x.tolist() == [1.0] * 3
+    x = x.cuda()
+    with pytest.warns(UserWarning, match="it changes an argument in place"):
+        assert step(x).tolist() == x.tolist() == [2.0] * 3
+
+
+def test_one_tensor_twice_is_one():
+    def step(x: tg.Tensor, y: tg.Tensor) -> tuple[tg.Tensor, tg.Tensor]:
+        z = x * 3 if x is y else x * y
+        return z, z
+
+    step = tg.cuda.graph(step)
+    x, y = tg.full((3,), 5.0, device="cuda"), tg.full((3,), 7.0, device="cuda")
+    with captured(2):
+        for _ in range(6):
+            a, b = step(x, x)
+            assert a is b and a.tolist() == [15.0] * 3
+            a, b = step(x, y)
+            assert a is b and a.tolist() == [35.0] * 3
 
 
 def test_a_model_of_the_cpu_runs_as_it_is():

@@ -37,17 +37,20 @@ def graph(step: Callable[..., Any]) -> Callable[..., Any]:
             return loss
 
     A GPU starts faster what it is given at once than what Python gives it piece by piece. The Tensors among the
-    arguments, also within tuples, lists and dicts, are copied into memory of the graph, those of the CPU too. For other
-    shapes, dtypes or numbers among the arguments the step is captured anew, and so it is where the graph would use
-    what is no longer there, such as parameters that were moved or the state of an optimizer that was loaded.
+    arguments, also within tuples, lists and dicts, are copied into memory of the graph. They may be of the CPU, but the
+    step must move them to the GPU, as it runs as written at first. For other shapes, dtypes or numbers among the
+    arguments the step is captured anew, and so it is where the graph would use what is no longer there: parameters
+    that were moved, frozen or replaced, other hooks or settings of the modules that run, the state of an optimizer
+    that was loaded.
 
     As with torch.cuda.graphs, the Tensors that come back and the gradients that are left are memory of the graph, which
     the next call overwrites: clone() what is to stay. Python runs in the first four calls alone: prints, hooks and
     counters do nothing in the others, and what one call leaves to the next must be written in place (copy_, add_).
-    While the engine is observed (inspect.trace, detect_anomaly) the step runs as it is. AdamW and Adam go by
-    the learning rate and the other options that their groups have at each call. What a graph would get wrong it does
-    not hold: reading values, random numbers, other optimizers, GradScaler. Then, and where there are no graphs (on the
-    CPU, on AMD's GPUs), one warning says why, and the step runs as it is. TypeError: not a function.
+    While the engine is observed (inspect.trace, detect_anomaly) the step runs as it is. AdamW and Adam go by the
+    learning rate and the other options that their groups have at each call. What a graph would get wrong it does not
+    hold: reading values, random numbers, other optimizers, GradScaler, changing an argument in place. Then, and where
+    there are no graphs (on the CPU, on AMD's GPUs), one warning says why, and the step runs as it is. TypeError: not a
+    function.
     """
     if not callable(step):
         raise TypeError(
@@ -65,7 +68,7 @@ class _Graphed:
         self._step = step
         self._calls = self._captures = 0
         self._plain = False  # the step runs as it is from now on
-        self._known = Known({}, {})
+        self._known = capture.NOTHING
         self._graphs: list[_Captured] = []
         if not gpu.is_available():
             self._give_up("there is no GPU here", level=4)
@@ -79,7 +82,7 @@ class _Graphed:
         tensors: list[Tensor] = []
         try:
             form = _flattened((args, kwargs), tensors)
-            key = (form, tuple((t.shape, t.dtype) for t in tensors), _modes())
+            key = (form, tuple((t.shape, t.dtype, t.is_cuda) for t in tensors), _modes())
             found = next((g for g in self._graphs if g.key == key and g.holds()), None)
             found = found or self._captured(key, form, tensors)
         except CannotCapture as error:
@@ -88,7 +91,7 @@ class _Graphed:
         return found.replay(tensors)
 
     def _give_up(self, why: str, level: int = 3) -> None:
-        self._plain, self._known = True, Known({}, {})
+        self._plain, self._known = True, capture.NOTHING
         self._graphs.clear()
         name = getattr(self._step, "__name__", "the step")
         message = f"cuda.graph: {name} runs as it is from now on, as it cannot be captured: {why}"
@@ -145,10 +148,12 @@ class _Captured:
             if t.is_cuda and t.device.index != self._device:
                 raise CannotCapture(f"an argument is on {t.device}, and graphs are of cuda:{self._device} alone")
         self._inputs = [Tensor._result(xp.empty(tuple(t.shape), t._array.dtype)) for t in tensors]
+        # A Tensor of the CPU is copied anyway by a step that changes it on the GPU.
+        self.recorder.arguments = {id(mine._memory) for mine, t in zip(self._inputs, tensors, strict=True) if t.is_cuda}
         results: list[Tensor] = []
         try:
             with _capturing(self.recorder, self._device) as captured:
-                args, kwargs = _rebuilt(form, iter(self._inputs))
+                args, kwargs = _rebuilt(form, self._inputs)
                 self._form = _flattened(step(*args, **kwargs), results, numbers=False)
             self.recorder.finish()
         except BaseException as error:
@@ -164,7 +169,8 @@ class _Captured:
         self._results = [t.detach() for t in results]
         # Who counts the changes of memory that a replay writes and that somebody may look at.
         for t in (*self._results, *(g for _, g in self._gradients if g is not None)):
-            self.recorder.changing(t._changed())
+            memory = t._changed()._memory
+            self.recorder.changed[id(memory)] = memory
 
     def holds(self) -> bool:
         """Whether a replay does what the step would do."""
@@ -182,16 +188,14 @@ class _Captured:
             leaf._grad = gradient
         for memory in self.recorder.changed.values():
             memory.count += 1
-        return _rebuilt(self._form, (t.detach() for t in self._results))
+        return _rebuilt(self._form, [t.detach() for t in self._results])
 
 
 class _Watcher:
-    """Tells a recorder what operations use, and checks that the modules which they are in stay in their mode."""
+    """Tells a recorder what operations use."""
 
     def __init__(self, recorder: Recorder, device: int) -> None:
         self.recorder, self.device = recorder, device
-        self.modes: dict[int, tuple[Any, bool]] = {}
-        recorder.checks.append(lambda: all(_mode(module) == mode for module, mode in self.modes.values()))
 
     def computed(self, op: Any, pair: Any, attrs: Any, inputs: tuple[Any, ...], y: Any) -> None:
         for array in (*inputs, y):
@@ -200,14 +204,6 @@ class _Watcher:
                     self.recorder.refuse(f"it computes on another GPU than cuda:{self.device}, which is current")
                 if array is not y:
                     self.recorder.using(array)
-        scope = state.scope
-        while scope is not None and id(scope[1]) not in self.modes:
-            scope, module = scope
-            self.modes[id(module)] = module, _mode(module)
-
-
-def _mode(module: Any) -> Any:
-    return getattr(module, "training", None)  # a scope may be something else
 
 
 @contextlib.contextmanager
@@ -261,20 +257,22 @@ def _capturing(recorder: Recorder, device: int) -> Iterator[list[Any]]:
 
 # ---- arguments and results -------------------------------------------------------------------------------------------
 
-_TENSOR = object()  # stands for a Tensor in a form
 _CONSTANTS = (type(None), bool, int, float, str, Device, dtypes.dtype)
 
 
 def _flattened(x: Any, tensors: list[Tensor], numbers: bool = True) -> Any:
     """The form of x, which can be compared, its Tensors put into the list. CannotCapture: something else is in x.
 
-    numbers: they may be in it, and so may other constants.
+    A Tensor's form is its place in the list, which has each once. numbers: they may be in x, and so may other
+    constants.
     """
     if isinstance(x, Tensor):
         if not numbers:
             _check_result(x)
-        tensors.append(x)
-        return _TENSOR
+        place = next((i for i, t in enumerate(tensors) if t is x), len(tensors))
+        if place == len(tensors):
+            tensors.append(x)
+        return place
     if isinstance(x, (tuple, list)):
         return type(x), tuple(_flattened(y, tensors, numbers) for y in x)
     if isinstance(x, dict):
@@ -296,10 +294,10 @@ def _check_result(x: Tensor) -> None:
         )
 
 
-def _rebuilt(form: Any, tensors: Iterator[Tensor]) -> Any:
+def _rebuilt(form: Any, tensors: list[Tensor]) -> Any:
     """What has this form, with these Tensors."""
-    if form is _TENSOR:
-        return next(tensors)
+    if isinstance(form, int):
+        return tensors[form]
     if form[0] == "constant":
         return form[2]
     if form[0] is dict:

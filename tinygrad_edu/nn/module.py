@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any, NamedTuple, Self
 
 from ..autograd.modes import no_grad, state
-from ..backend import dtypes
+from ..backend import capture, dtypes
 from ..backend.device import Device
 from ..tensor import RemovableHandle, Tensor
 from .hooks import Hook, call_with_hooks, register
@@ -62,6 +62,8 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `forward` and the hooks. Operations recorded meanwhile are marked as this module's."""
+        if capture.under_way and (recorder := capture.recorder()) is not None:
+            recorder.running(self)
         outside = state.scope
         state.scope = (outside, self)  # what `scope(self)` does, without the price of an object
         try:
