@@ -394,8 +394,25 @@ def test_misuse_is_refused_as_in_pytorch(misuse: Callable[[Any, Any], Any]):
     assert messages[0] == messages[1]
 
 
+@pytest.mark.parametrize(
+    "misuse", [lambda s, o: s.step(o), lambda s, o: s.unscale_(o), lambda s, o: s.update(), lambda s, o: s.update(2.0)]
+)
+def test_gradients_of_a_loss_that_was_not_scaled_are_refused_as_in_pytorch(misuse: Callable[[Any, Any], Any]):
+    for m in (tg, torch):
+        w = m.ones(3, requires_grad=True)
+        optimizer, scaler = m.optim.SGD([w], lr=0.1), m.amp.GradScaler("cpu")
+        scaler.load_state_dict(scaler.state_dict())  # a scaler that goes on has scaled no loss either
+        w.sum().backward()
+        with pytest.raises(AssertionError, match=r"ttempted (step|unscale_|update).*scaler\.scale\(loss"):
+            misuse(scaler, optimizer)
+        assert w.grad.tolist() == w.tolist() == [1, 1, 1]
+        scaler.scale(w.sum()).backward()
+        scaler.step(optimizer)
+
+
 def test_further_misuse():
     scaler = amp.GradScaler("cpu")
+    scaler.scale(tg.ones(()))
     with pytest.raises(
         RuntimeError, match=r"No inf checks were recorded prior to update; call scaler.step\(optimizer\)"
     ):
@@ -510,7 +527,7 @@ def test_a_run_in_float16_resumes_exactly(tiny: TrainConfig):
 
 def test_steps_whose_gradients_overflow_are_skipped_until_the_scale_fits(tiny: TrainConfig):
     trainer = Trainer.start(tiny)
-    trainer.scaler.update(2.0**40)
+    trainer.scaler.load_state_dict({**trainer.scaler.state_dict(), "scale": 2.0**40})
     before = [p.detach().clone() for p in trainer.model.parameters()]
     first = trainer.update()
     assert not np.isfinite(first.grad_norm) and np.isfinite(first.loss)
@@ -527,7 +544,7 @@ def test_steps_whose_gradients_overflow_are_skipped_until_the_scale_fits(tiny: T
 def test_gradients_that_are_infinite_whatever_the_scale_stop_the_run(tiny: TrainConfig):
     trainer = Trainer.start(tiny)
     trainer.model.ln_f.weight.register_hook(lambda g: g * float("inf"))
-    trainer.scaler.update(2.0)
+    trainer.scaler.load_state_dict({**trainer.scaler.state_dict(), "scale": 2.0})
     trainer.update()
     with pytest.raises(Diverged, match="the norm of the gradients is not finite"):
         trainer.update()

@@ -641,6 +641,8 @@ def test_misuse_is_told():
         inspect.trace("all")
     with pytest.raises(ValueError, match="got Linear; run the model in its block"):
         inspect.trace(nn.Linear(2, 2))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="sample, full, got NoneType$"):
+        inspect.trace(values=None)  # type: ignore[arg-type]
     with inspect.trace("none"), pytest.raises(RuntimeError, match="traces do not nest"):
         inspect.trace().__enter__()
     assert state.observers == ()

@@ -99,7 +99,7 @@ class GradScaler:
                 "GradScaler: expected init_scale > 0, growth_factor > 1, 0 < backoff_factor < 1 and growth_interval >= "
                 f"1, got {init_scale}, {growth_factor}, {backoff_factor} and {growth_interval}"
             )
-        self._scale = _rounded(init_scale)
+        self._scale, self._has_scaled = _rounded(init_scale), False  # whether `scale` was ever called
         self._growth_factor, self._backoff_factor = growth_factor, backoff_factor
         self._growth_interval, self._growth_tracker = growth_interval, 0
         # Since the last update, by identity of the optimizer: whether its gradients were finite, and if it has stepped.
@@ -112,6 +112,7 @@ class GradScaler:
             return outputs
         _not_in_a_graph()
         if isinstance(outputs, Tensor):
+            self._has_scaled = True
             return mul(outputs, self._scale)
         if isinstance(outputs, (list, tuple)):
             return type(outputs)(self.scale(x) for x in outputs)
@@ -121,10 +122,12 @@ class GradScaler:
         """Divide the gradients of the optimizer's parameters by the scale, to clip them, say, before `step`.
 
         RuntimeError: done already since the last update, or after `step`. ValueError: a gradient is float16.
+        AssertionError: no loss was scaled.
         """
         if not self._enabled:
             return
         _not_in_a_graph()
+        self._check_has_scaled("unscale_")
         if id(optimizer) in self._stepped:
             raise RuntimeError("unscale_() is being called after step().")
         if id(optimizer) in self._finite:
@@ -146,13 +149,14 @@ class GradScaler:
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         """`optimizer.step(...)` with gradients divided by the scale, or nothing (None) if one is infinite or NaN.
 
-        RuntimeError: called already since the last update, or with a closure.
+        RuntimeError: called already since the last update, or with a closure. AssertionError: no loss was scaled.
         """
         if not self._enabled:
             return optimizer.step(*args, **kwargs)
         _not_in_a_graph()
         if "closure" in kwargs:
             raise RuntimeError("Closure use is not currently supported if GradScaler is enabled.")
+        self._check_has_scaled("step")
         if id(optimizer) in self._stepped:
             raise RuntimeError("step() has already been called since the last update().")
         if id(optimizer) not in self._finite:
@@ -163,11 +167,12 @@ class GradScaler:
     def update(self, new_scale: float | Tensor | None = None) -> None:
         """Let the scale follow what was found in the gradients, or set it to new_scale.
 
-        RuntimeError: no gradient was looked at since the last update.
+        RuntimeError: no gradient was looked at since the last update. AssertionError: no loss was scaled.
         """
         if not self._enabled:
             return
         _not_in_a_graph()
+        self._check_has_scaled("update")
         if new_scale is not None:
             self._scale = _rounded(float(new_scale))
         elif not self._finite:
@@ -181,6 +186,14 @@ class GradScaler:
                 self._scale, self._growth_tracker = larger if np.isfinite(larger) else self._scale, 0
         self._finite.clear()
         self._stepped.clear()
+
+    def _check_has_scaled(self, name: str) -> None:
+        """AssertionError, as in PyTorch: gradients of a loss that was not scaled would be divided by the scale."""
+        if not self._has_scaled:
+            raise AssertionError(
+                f"GradScaler: attempted {name}, but no loss was scaled, so the gradients are not multiplied by the "
+                "scale; call scaler.scale(loss).backward() in place of loss.backward()"
+            )
 
     def is_enabled(self) -> bool:
         """Whether it does anything."""

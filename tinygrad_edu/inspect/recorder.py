@@ -70,7 +70,8 @@ class trace:
 
     def __init__(self, values: Level = "sample") -> None:
         if values not in LEVELS:
-            got = repr(values) if isinstance(values, str) else f"{type(values).__name__}; run the model in its block"
+            got = repr(values) if isinstance(values, str) else type(values).__name__
+            got += "; run the model in its block" if callable(values) else ""
             raise ValueError(f"inspect.trace: values must be one of {', '.join(LEVELS)}, got {got}")
         self.values = values
 
