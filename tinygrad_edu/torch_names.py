@@ -3,54 +3,55 @@
 VERSION = "2.13.0"
 NAMES = {
     "": """
-        BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor Generator GradScaler HalfTensor IntTensor LongTensor
-        OutOfMemoryError ShortTensor Size Tensor abs absolute acos acosh adaptive_avg_pool1d adaptive_max_pool1d add
-        addbmm addcdiv addcmul addmm addmv addr adjoint affine_grid_generator all allclose alpha_dropout amax amin
-        aminmax angle any arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh
-        are_deterministic_algorithms_enabled argmax argmin argsort argwhere as_strided as_strided_scatter as_tensor
-        asarray asin asinh atan atan2 atanh atleast_1d atleast_2d atleast_3d autocast avg_pool1d baddbmm
-        bartlett_window batch_norm bernoulli bfloat16 bilinear binary_cross_entropy_with_logits bincount binomial
-        bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor blackman_window
-        block_diag bmm bool broadcast_shapes broadcast_tensors broadcast_to bucketize can_cast cartesian_prod cat
-        cdist cdouble ceil celu cfloat chain_matmul chalf channel_shuffle channels_last channels_last_3d cholesky
-        cholesky_inverse cholesky_solve chunk clamp clamp_max clamp_min clear_autocast_cache clip clone column_stack
-        combinations compile complex complex128 complex32 complex64 concat concatenate cond conj conj_physical
-        constant_pad_nd contiguous_format conv1d conv2d conv3d conv_tbc conv_transpose1d conv_transpose2d
-        conv_transpose3d convolution copysign corrcoef cos cosh cosine_embedding_loss cosine_similarity count_nonzero
-        cov cross ctc_loss cummax cummin cumprod cumsum cumulative_trapezoid default_generator deg2rad dequantize det
-        detach device diag diag_embed diagflat diagonal diagonal_scatter diff digamma dist distributed distributions
-        div divide dot double dropout dsmm dsplit dstack dtype e eig einsum embedding embedding_bag empty empty_like
-        empty_permuted empty_quantized empty_strided enable_grad eq equal erf erfc erfinv exp exp2 expm1 export eye
-        feature_alpha_dropout feature_dropout fft fill finfo fix flatten flip fliplr flipud float float16 float32
-        float64 float_power floor floor_divide fmax fmin fmod frac frexp frobenius_norm from_dlpack from_file
-        from_numpy frombuffer full full_like func fx gather gcd ge geqrf ger get_default_device get_default_dtype
-        get_deterministic_debug_mode get_device get_device_module get_file_path get_float32_matmul_precision
-        get_num_interop_threads get_num_threads get_rng_state gradient greater greater_equal grid_sampler
-        grid_sampler_2d grid_sampler_3d group_norm gru gru_cell gt half hamming_window hann_window hardshrink
-        has_lapack has_mkl has_openmp has_spectral heaviside hinge_embedding_loss histc histogram histogramdd hsmm
-        hsplit hspmm hstack hub hypot i0 igamma igammac iinfo imag index_add index_copy index_fill index_put
-        index_reduce index_select inf inference_mode init_num_threads initial_seed inner instance_norm int int16 int32
-        int64 int8 int_repr inverse is_anomaly_check_nan_enabled is_anomaly_enabled is_autocast_cache_enabled
-        is_autocast_cpu_enabled is_autocast_enabled is_autocast_ipu_enabled is_autocast_xla_enabled is_complex is_conj
-        is_deterministic_algorithms_warn_only_enabled is_distributed is_floating_point is_grad_enabled is_inference
-        is_inference_mode_enabled is_neg is_nonzero is_same_size is_signed is_storage is_tensor is_vulkan_available
-        is_warn_always_enabled isclose isfinite isin isinf isnan isneginf isposinf isreal istft jagged jit
-        kaiser_window kl_div kron kthvalue layer_norm layout lcm ldexp le legacy_contiguous_format lerp less
-        less_equal lgamma linspace load lobpcg log log10 log1p log2 log_softmax logaddexp logaddexp2 logcumsumexp
-        logdet logical_and logical_not logical_or logical_xor logit logspace logsumexp long lstm lstm_cell lstsq lt lu
-        lu_solve lu_unpack manual_seed margin_ranking_loss masked masked_fill masked_scatter masked_select matmul
-        matrix_exp matrix_power matrix_rank max max_pool1d max_pool1d_with_indices max_pool2d max_pool3d maximum mean
-        median memory_format meshgrid min minimum mm mode moveaxis movedim mps msort mul multinomial multiply
-        multiprocessing mv mvlgamma nan nan_to_num nanmean nanmedian nanquantile nansum narrow ne neg negative nested
-        newaxis nextafter no_grad nonzero nonzero_static norm norm_except_dim normal not_equal nuclear_norm numel ones
-        ones_like onnx orgqr ormqr outer overrides package pairwise_distance pca_lowrank pdist permute pi pinverse
-        pixel_shuffle pixel_unshuffle poisson poisson_nll_loss polar polygamma positive pow prelu preserve_format prod
-        profiler promote_types put qr quantile quantization quantize_per_channel quantize_per_tensor
-        quantize_per_tensor_dynamic rad2deg rand rand_like randint randint_like randn randn_like randperm range ravel
-        real reciprocal relu remainder renorm repeat_interleave reshape resolve_conj resolve_neg result_type rms_norm
-        rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell roll rot90 round row_stack rrelu rsqrt rsub saddmm save
-        scalar_tensor scatter scatter_add scatter_reduce searchsorted seed segment_reduce select select_scatter selu
-        set_anomaly_enabled set_default_device set_default_dtype set_default_tensor_type set_deterministic_debug_mode
+        AcceleratorError BFloat16Tensor BoolTensor ByteTensor CharTensor DoubleTensor Event FloatTensor Generator
+        GradScaler HalfTensor IntTensor LongTensor OutOfMemoryError ShortTensor Size Stream Tensor abs absolute acos
+        acosh adaptive_avg_pool1d adaptive_max_pool1d add addbmm addcdiv addcmul addmm addmv addr adjoint
+        affine_grid_generator all allclose alpha_dropout amax amin aminmax angle any arange arccos arccosh arcsin
+        arcsinh arctan arctan2 arctanh are_deterministic_algorithms_enabled argmax argmin argsort argwhere as_strided
+        as_strided_scatter as_tensor asarray asin asinh atan atan2 atanh atleast_1d atleast_2d atleast_3d autocast
+        avg_pool1d baddbmm bartlett_window batch_norm bernoulli bfloat16 bilinear binary_cross_entropy_with_logits
+        bincount binomial bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor
+        blackman_window block_diag bmm bool broadcast_shapes broadcast_tensors broadcast_to bucketize can_cast
+        cartesian_prod cat cdist cdouble ceil celu cfloat chain_matmul chalf channel_shuffle channels_last
+        channels_last_3d cholesky cholesky_inverse cholesky_solve chunk clamp clamp_max clamp_min clear_autocast_cache
+        clip clone column_stack combinations compile complex complex128 complex32 complex64 concat concatenate cond
+        conj conj_physical constant_pad_nd contiguous_format conv1d conv2d conv3d conv_tbc conv_transpose1d
+        conv_transpose2d conv_transpose3d convolution copysign corrcoef cos cosh cosine_embedding_loss
+        cosine_similarity count_nonzero cov cross ctc_loss cummax cummin cumprod cumsum cumulative_trapezoid
+        default_generator deg2rad dequantize det detach device diag diag_embed diagflat diagonal diagonal_scatter diff
+        digamma dist distributed distributions div divide dot double dropout dsmm dsplit dstack dtype e eig einsum
+        embedding embedding_bag empty empty_like empty_permuted empty_quantized empty_strided enable_grad eq equal erf
+        erfc erfinv exp exp2 expm1 export eye feature_alpha_dropout feature_dropout fft fill finfo fix flatten flip
+        fliplr flipud float float16 float32 float64 float_power floor floor_divide fmax fmin fmod frac frexp
+        frobenius_norm from_dlpack from_file from_numpy frombuffer full full_like func fx gather gcd ge geqrf ger
+        get_default_device get_default_dtype get_deterministic_debug_mode get_device get_device_module get_file_path
+        get_float32_matmul_precision get_num_interop_threads get_num_threads get_rng_state gradient greater
+        greater_equal grid_sampler grid_sampler_2d grid_sampler_3d group_norm gru gru_cell gt half hamming_window
+        hann_window hardshrink has_lapack has_mkl has_openmp has_spectral heaviside hinge_embedding_loss histc
+        histogram histogramdd hsmm hsplit hspmm hstack hub hypot i0 igamma igammac iinfo imag index_add index_copy
+        index_fill index_put index_reduce index_select inf inference_mode init_num_threads initial_seed inner
+        instance_norm int int16 int32 int64 int8 int_repr inverse is_anomaly_check_nan_enabled is_anomaly_enabled
+        is_autocast_cache_enabled is_autocast_cpu_enabled is_autocast_enabled is_autocast_ipu_enabled
+        is_autocast_xla_enabled is_complex is_conj is_deterministic_algorithms_warn_only_enabled is_distributed
+        is_floating_point is_grad_enabled is_inference is_inference_mode_enabled is_neg is_nonzero is_same_size
+        is_signed is_storage is_tensor is_vulkan_available is_warn_always_enabled isclose isfinite isin isinf isnan
+        isneginf isposinf isreal istft jagged jit kaiser_window kl_div kron kthvalue layer_norm layout lcm ldexp le
+        legacy_contiguous_format lerp less less_equal lgamma linspace load lobpcg log log10 log1p log2 log_softmax
+        logaddexp logaddexp2 logcumsumexp logdet logical_and logical_not logical_or logical_xor logit logspace
+        logsumexp long lstm lstm_cell lstsq lt lu lu_solve lu_unpack manual_seed margin_ranking_loss masked
+        masked_fill masked_scatter masked_select matmul matrix_exp matrix_power matrix_rank max max_pool1d
+        max_pool1d_with_indices max_pool2d max_pool3d maximum mean median memory_format meshgrid min minimum mm mode
+        moveaxis movedim mps msort mul multinomial multiply multiprocessing mv mvlgamma nan nan_to_num nanmean
+        nanmedian nanquantile nansum narrow ne neg negative nested newaxis nextafter no_grad nonzero nonzero_static
+        norm norm_except_dim normal not_equal nuclear_norm numel ones ones_like onnx orgqr ormqr outer overrides
+        package pairwise_distance pca_lowrank pdist permute pi pinverse pixel_shuffle pixel_unshuffle poisson
+        poisson_nll_loss polar polygamma positive pow prelu preserve_format prod profiler promote_types put qr
+        quantile quantization quantize_per_channel quantize_per_tensor quantize_per_tensor_dynamic rad2deg rand
+        rand_like randint randint_like randn randn_like randperm range ravel real reciprocal relu remainder renorm
+        repeat_interleave reshape resolve_conj resolve_neg result_type rms_norm rnn_relu rnn_relu_cell rnn_tanh
+        rnn_tanh_cell roll rot90 round row_stack rrelu rsqrt rsub saddmm save scalar_tensor scatter scatter_add
+        scatter_reduce searchsorted seed segment_reduce select select_scatter selu set_anomaly_enabled
+        set_default_device set_default_dtype set_default_tensor_type set_deterministic_debug_mode
         set_float32_matmul_precision set_flush_denormal set_grad_enabled set_num_interop_threads set_num_threads
         set_printoptions set_rng_state set_warn_always sgn short sigmoid sign signbit sin sinc sinh slice_inverse
         slice_scatter slogdet smm softmax solve sort sparse sparse_bsc sparse_bsc_tensor sparse_bsr sparse_bsr_tensor
@@ -209,21 +210,24 @@ NAMES = {
         random_split
     """.split(),
     "cuda": """
-        BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor HalfTensor IntTensor LongTensor OutOfMemoryError
-        ShortTensor caching_allocator_alloc caching_allocator_delete caching_allocator_disabled
-        caching_allocator_enable can_device_access_peer change_current_allocator check_error clock_rate
-        current_blas_handle current_device current_solver_handle current_stream default_generators default_stream
-        device device_count device_memory_used empty_cache get_allocator_backend get_arch_list get_device_capability
-        get_device_name get_device_properties get_gencode_flags get_per_process_memory_fraction get_rng_state
-        get_rng_state_all get_stream_from_external get_sync_debug_mode graph graph_pool_handle has_half has_magma
-        host_memory_stats host_memory_stats_as_nested_dict init initial_seed ipc_collect is_available
-        is_bf16_supported is_current_stream_capturing is_initialized is_tf32_supported list_gpu_processes
+        AcceleratorError BFloat16Tensor BoolTensor ByteTensor CUDAGraph CUDAPluggableAllocator CharTensor CudaError
+        DoubleTensor Event ExternalStream FloatTensor GreenContext HalfTensor IntTensor LongTensor MemPool
+        OutOfMemoryError ShortTensor Stream StreamContext amp caching_allocator_alloc caching_allocator_delete
+        caching_allocator_disabled caching_allocator_enable can_device_access_peer change_current_allocator
+        check_error clock_rate current_blas_handle current_device current_solver_handle current_stream
+        default_generators default_stream device device_count device_memory_used device_of empty_cache gds
+        get_allocator_backend get_arch_list get_device_capability get_device_name get_device_properties
+        get_gencode_flags get_per_process_memory_fraction get_rng_state get_rng_state_all get_stream_from_external
+        get_sync_debug_mode graph graph_pool_handle graphs green_contexts has_half has_magma host_memory_stats
+        host_memory_stats_as_nested_dict init initial_seed ipc_collect is_available is_bf16_supported
+        is_current_stream_capturing is_initialized is_tf32_supported jiterator list_gpu_processes
         make_graphed_callables manual_seed manual_seed_all max_memory_allocated max_memory_cached max_memory_reserved
-        mem_get_info memory_allocated memory_cached memory_reserved memory_snapshot memory_stats
-        memory_stats_as_nested_dict memory_summary memory_usage power_draw reset_accumulated_host_memory_stats
-        reset_accumulated_memory_stats reset_max_memory_allocated reset_max_memory_cached reset_peak_host_memory_stats
-        reset_peak_memory_stats seed seed_all set_device set_per_process_memory_fraction set_rng_state
-        set_rng_state_all set_stream set_sync_debug_mode stream synchronize temperature use_mem_pool utilization
+        mem_get_info memory memory_allocated memory_cached memory_reserved memory_snapshot memory_stats
+        memory_stats_as_nested_dict memory_summary memory_usage nccl nvtx power_draw profiler random
+        reset_accumulated_host_memory_stats reset_accumulated_memory_stats reset_max_memory_allocated
+        reset_max_memory_cached reset_peak_host_memory_stats reset_peak_memory_stats seed seed_all set_device
+        set_per_process_memory_fraction set_rng_state set_rng_state_all set_stream set_sync_debug_mode sparse stream
+        streams synchronize temperature tunable use_mem_pool utilization
     """.split(),
     "amp": """
         GradScaler autocast custom_bwd custom_fwd is_autocast_available

@@ -40,15 +40,17 @@ _TYPES = set(
     """
     Tensor Size Generator device dtype finfo iinfo no_grad enable_grad inference_mode set_grad_enabled autocast
     GradScaler FloatTensor DoubleTensor HalfTensor LongTensor IntTensor ShortTensor CharTensor ByteTensor BoolTensor
-    graph layout memory_format OutOfMemoryError
+    graph layout memory_format OutOfMemoryError AcceleratorError BFloat16Tensor CUDAGraph CUDAPluggableAllocator
+    CudaError Event ExternalStream GreenContext MemPool Stream StreamContext device_of
     """.split()
 )
-_MODULES = set(
-    """
-    distributed distributions export fft func fx hub jit masked mps multiprocessing nested onnx overrides package
-    profiler quantization sparse xpu
-    """.split()
-)
+_MODULES = {
+    "": """
+        distributed distributions export fft func fx hub jit masked mps multiprocessing nested onnx overrides package
+        profiler quantization sparse xpu
+    """.split(),
+    "cuda": "amp gds graphs green_contexts jiterator memory nccl nvtx profiler random sparse streams tunable".split(),
+}
 
 
 def names_of_torch(namespace: str) -> list[str]:
@@ -56,11 +58,12 @@ def names_of_torch(namespace: str) -> list[str]:
     import torch
 
     holder = _resolve(torch, namespace)
+    modules = _MODULES.get(namespace, ())
     found = []
-    for name in sorted({*dir(holder), *(_MODULES if not namespace else ())}):  # its modules may not be imported yet
+    for name in sorted({*dir(holder), *modules}):  # its modules may not be imported yet
         value = getattr(holder, name, None)
         module = (getattr(value, "__module__", None) or "").partition(".")[0]
-        if not namespace and name in _MODULES:
+        if name in modules:
             found.append(name)
             continue
         if name[0] == "_" or isinstance(value, ModuleType) or module not in ("torch", "builtins", ""):
@@ -134,7 +137,8 @@ _TESTS = {
     "": ("test_tensor", "test_surface"), "Tensor": ("test_tensor", "test_engine"), "nn": ("test_nn",),
     "nn.functional": ("test_nn",), "nn.init": ("test_init",), "nn.utils": ("test_nn",), "optim": ("test_optim",),
     "optim.lr_scheduler": ("test_lr_scheduler",), "autograd": ("test_engine", "test_gradcheck"),
-    "amp": ("test_amp",), "utils.checkpoint": ("test_recompute",), "utils.data": ("test_data",),
+    "amp": ("test_amp",), "cuda": ("test_gpu", "test_surface"),
+    "utils.checkpoint": ("test_recompute",), "utils.data": ("test_data",),
 }  # fmt: skip
 
 
