@@ -236,7 +236,7 @@ class _Probe(GPT):
     def _initialise(self, generator: Any) -> None:
         for p in self.parameters():
             if p.dim() >= 2:
-                p.data = tg.from_numpy(_numbers(p.shape) * 0.02)
+                p.data = tg.as_tensor(_numbers(p.shape) * 0.02, device=p.device)
 
 
 def precision(config: TrainConfig) -> tg.autocast:

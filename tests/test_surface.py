@@ -306,6 +306,8 @@ def test_switches_of_libraries_are_remembered(monkeypatch):
     assert not tg.backends.mps.is_available() and not tg.backends.mps.is_built()
     with pytest.raises(AttributeError, match="unknown setting 'allow_tf23'; there are: .*allow_tf32"):
         tg.backends.cuda.matmul.allow_tf23 = True
+    with pytest.raises(RuntimeError, match="allow_tf32 expects a bool, but got str; set it to True or False"):
+        tg.backends.cuda.matmul.allow_tf32 = "yes"
     with pytest.raises(AttributeError, match="unknown setting 'benchmrk'; there are: .*benchmark"):
         tg.backends.cudnn.benchmrk = True
 

@@ -44,6 +44,8 @@ class _Matmul(Switches):
 
     @allow_tf32.setter
     def allow_tf32(self, allowed: bool) -> None:
+        if not isinstance(allowed, bool):
+            raise RuntimeError(f"allow_tf32 expects a bool, but got {type(allowed).__name__}; set it to True or False")
         gpu.allow_tf32(allowed)
 
 

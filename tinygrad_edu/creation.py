@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -62,8 +64,8 @@ def _ragged(data: Any, place: str = "data") -> str | None:
 
 def _inferred(data: Any) -> dtypes.dtype | None:
     """The dtype of numbers, arrays, tensors and nested sequences of them; None if there is no number."""
-    if isinstance(data, (Tensor, np.ndarray, np.generic)):
-        return dtypes.as_dtype(data.dtype)
+    if isinstance(data, (Tensor, np.ndarray, np.generic)) or type(data) in gpu.array_types:
+        return dtypes.as_dtype(getattr(data, "_array", data).dtype)
     if isinstance(data, (bool, int, float)):
         return dtypes.as_dtype(next(t for t in (bool, int, float) if isinstance(data, t)))
     if isinstance(data, (str, bytes, complex)) or not isinstance(data, Sequence):
@@ -79,9 +81,9 @@ def _plain(data: Sequence[Any]) -> bool:
 
 
 def _without_tensors(data: Any) -> Any:
-    """The data with the array of each tensor in the tensor's place."""
-    if isinstance(data, Tensor):
-        return transfers.to_host(data._array)
+    """The data with arrays of the CPU in the places of tensors, and of arrays on a GPU."""
+    if isinstance(data, Tensor) or type(data) in gpu.array_types:
+        return transfers.to_host(getattr(data, "_array", data))
     if isinstance(data, Sequence) and not _plain(data):
         return [_without_tensors(d) for d in data]
     return data
@@ -130,6 +132,8 @@ def _made_of(fill: Any, size: tuple[Any, ...], dtype: Any, device: Any, requires
     if any(n < 0 for n in shape):
         raise RuntimeError(f"trying to create a tensor with a negative dimension: {list(shape)}")
     d = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)
+    if math.prod(shape) * d.itemsize > sys.maxsize:
+        raise RuntimeError(f"a tensor of shape {list(shape)} has more bytes than can be counted; use smaller sizes")
     return made(xp.full(shape, fill, d.dtype) if fill else xp.zeros(shape, d.dtype), requires_grad)
 
 

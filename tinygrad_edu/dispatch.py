@@ -17,7 +17,7 @@ from .autograd.exhausted import out_of_memory
 from .autograd.memory import memory_of
 from .autograd.modes import state, tell, values_are_seen
 from .autograd.unfinished import Unfinished, wait, waiting
-from .backend.device import IGNORED, errors, is_array, module_of, of_array
+from .backend.device import IGNORED, errors, is_array, module_of, of_array, require_one_device
 from .backend.dtypes import is_floating
 from .backend.gpu import array_types
 from .ops import transfer
@@ -209,17 +209,6 @@ def on_one_device(op: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     )  # fmt: skip
     require_one_device(op.name, [x for x in moved if is_array(getattr(x, "_array", x))])
     return moved
-
-
-def require_one_device(name: str, values: Sequence[Any]) -> None:
-    """RuntimeError, naming both devices, unless these Tensors or arrays are on one."""
-    found = sorted({str(of_array(getattr(x, "_array", x))) for x in values}, reverse=True)[:2][::-1]
-    if len(found) > 1:
-        raise RuntimeError(
-            f"Expected all tensors to be on the same device, but found at least two devices, {found[1]} and "
-            f"{found[0]}! ({name}); move one of them with .to({found[1]!r}), an array with tensor(array, "
-            f"device={found[1]!r})"
-        )
 
 
 def cannot_broadcast(name: str, shapes: list[tuple[int, ...]]) -> str:

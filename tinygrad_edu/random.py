@@ -21,43 +21,62 @@ class Generator:
     def __init__(self, device: Any = "cpu") -> None:
         self.device: Device = as_device(device)
         self.stream = Stream(67280421310721)  # PyTorch's default seed
+        self._on_gpus: Stream | None = None  # what GPUs draw from; None: from the same one
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream of this seed from its beginning."""
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
             raise TypeError(f"manual_seed expected an int, got {type(seed).__name__}")
         self.stream.reseed(int(seed))
+        self._on_gpus = None
         return self
 
     def seed(self) -> int:
         """Start from a seed that the operating system draws, and return it."""
-        self.stream.reseed(secrets.randbits(63))
-        return self.stream.seed
+        return self.manual_seed(secrets.randbits(63)).initial_seed()
 
     def initial_seed(self) -> int:
         """The seed of the current stream."""
         return self.stream.seed
 
+    def seed_gpus(self, seed: int) -> None:
+        """Let GPUs draw from a stream of their own, which starts from this seed, until the next `manual_seed`."""
+        self._on_gpus = Generator().manual_seed(seed).stream
+
+    def stream_on(self, xp: Any) -> Stream:
+        """The stream from which numbers are drawn on the device of an array module."""
+        return self.stream if xp is np or self._on_gpus is None else self._on_gpus
+
     def get_state(self) -> Tensor:
-        """Seed and position as a uint8 tensor of 48 bytes."""
-        seed, counter = self.stream.state()
-        raw = (seed % 2**128).to_bytes(16, "little") + counter.to_bytes(32, "little")
+        """Seed and position as a uint8 tensor of 48 bytes; twice as many if GPUs have a stream of their own."""
+        streams = [self.stream] if self._on_gpus is None else [self.stream, self._on_gpus]
+        raw = b"".join(
+            (seed % 2**128).to_bytes(16, "little") + counter.to_bytes(32, "little")
+            for seed, counter in (stream.state() for stream in streams)
+        )
         return made(np.frombuffer(raw, np.uint8).copy())
 
     def set_state(self, new_state: Tensor) -> Generator:
         """Go on from a position given by `get_state`. TypeError, ValueError: not such a state."""
         if not isinstance(new_state, Tensor) or new_state.dtype != dtypes.uint8:
             raise TypeError(f"set_state: expected the uint8 tensor that get_state gives, got {new_state!r}")
-        if new_state.numel() != 48:
-            raise ValueError(f"set_state: a state has 48 bytes, this tensor has {new_state.numel()}")
+        if new_state.numel() not in (_STATE, 2 * _STATE):
+            raise ValueError(
+                f"set_state: a state has {_STATE} bytes, or {2 * _STATE} with that of GPUs, this tensor has "
+                f"{new_state.numel()}"
+            )
         raw = transfers.to_host(new_state._array).tobytes()
-        self.stream.restore(int.from_bytes(raw[:16], "little"), int.from_bytes(raw[16:], "little"))
+        self._on_gpus = Stream(0) if raw[_STATE:] else None
+        for stream, part in (self.stream, raw[:_STATE]), (self._on_gpus, raw[_STATE:]):
+            if stream is not None:
+                stream.restore(int.from_bytes(part[:16], "little"), int.from_bytes(part[16:], "little"))
         return self
 
     def __repr__(self) -> str:
         return f"Generator(seed={self.stream.seed})"
 
 
+_STATE = 48  # bytes of the state of one stream
 default_generator = Generator()
 
 
@@ -86,9 +105,9 @@ def set_rng_state(new_state: Tensor) -> None:
     default_generator.set_state(new_state)
 
 
-def stream_of(generator: Generator | None) -> Stream:
-    """The stream to draw from: the generator's, or the default one's."""
-    return (default_generator if generator is None else generator).stream
+def stream_of(generator: Generator | None, xp: Any) -> Stream:
+    """The stream to draw from on the device of an array module: the generator's, or the default one's."""
+    return (default_generator if generator is None else generator).stream_on(xp)
 
 
 def _floating(dtype: Any, name: str) -> Any:
@@ -108,7 +127,7 @@ def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, devi
     (`set_default_dtype`). NotImplementedError: an integer dtype.
     """
     xp = array_module(as_device(device))
-    return made(stream_of(generator).uniform(sizes(size), _floating(dtype, "rand"), xp), requires_grad)
+    return made(stream_of(generator, xp).uniform(sizes(size), _floating(dtype, "rand"), xp), requires_grad)
 
 
 @allocates
@@ -119,7 +138,7 @@ def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, dev
     size, generator, dtype and errors as of `rand`: `randn(B, T, C)` or `randn((B, T, C))`.
     """
     xp = array_module(as_device(device))
-    return made(stream_of(generator).normal(sizes(size), _floating(dtype, "randn"), xp), requires_grad)
+    return made(stream_of(generator, xp).normal(sizes(size), _floating(dtype, "randn"), xp), requires_grad)
 
 
 @allocates
@@ -137,7 +156,7 @@ def randint(low: int = 0, high: Any = None, size: Any = None, *, generator: Gene
     if high <= low:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     xp = array_module(as_device(device))
-    drawn = made(stream_of(generator).integers(int(low), int(high), sizes((size,)), xp))
+    drawn = made(stream_of(generator, xp).integers(int(low), int(high), sizes((size,)), xp))
     return drawn if dtype is None else cast(drawn, dtypes.as_dtype(dtype))
 
 
@@ -147,7 +166,7 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, d
     if n < 0:
         raise RuntimeError(f"randperm: n must be non-negative, got {n}")
     xp = array_module(as_device(device))
-    drawn = made(stream_of(generator).permutation(n, xp))
+    drawn = made(stream_of(generator, xp).permutation(n, xp))
     return drawn if dtype is None else cast(drawn, dtypes.as_dtype(dtype))
 
 
@@ -193,7 +212,7 @@ def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     p = ready(input)
     if p.size and not bool(((p >= 0) & (p <= 1)).all()):
         raise RuntimeError(f"bernoulli expects probabilities in [0, 1], got values from {p.min()} to {p.max()}")
-    u = stream_of(generator).uniform(p.shape, p.dtype, input._xp)
+    u = stream_of(generator, input._xp).uniform(p.shape, p.dtype, input._xp)
     return made((u < p).astype(p.dtype))
 
 
@@ -227,7 +246,7 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
             "replacement=True or draw fewer"
         )
     rows, classes = weights.shape
-    stream = stream_of(generator)
+    stream = stream_of(generator, xp)
     if replacement or num_samples == 1:
         ends = weights.cumsum(axis=1)
         u = stream.uniform((rows, num_samples), np.float64, xp) * ends[:, -1:]

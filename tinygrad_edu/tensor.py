@@ -22,8 +22,8 @@ from .autograd.memory import memory_of
 from .autograd.modes import enable_grad, no_grad, state
 from .autograd.unfinished import array_of, finish, wait_no_more, waiting
 from .backend import capture, dtypes, gpu, transfers
-from .backend.device import Device, address, array_module, as_device, module_of, of_array, quiet
-from .dispatch import apply, require_one_device
+from .backend.device import Device, address, array_module, as_device, module_of, of_array, quiet, require_one_device
+from .dispatch import apply
 from .functional import (
     activation,
     arguments,
@@ -193,6 +193,15 @@ class Tensor:
     def data(self, value: Tensor) -> None:
         if not isinstance(value, Tensor):
             raise TypeError(f"data: expected a Tensor, got {type(value).__name__}")
+        if gpu.array_types and value.is_cuda != self.is_cuda:
+            raise RuntimeError(
+                f"data: expected a Tensor on {self.device}, where this one is, but got one on {value.device}, which is "
+                f"an incompatible tensor type; write value.to({str(self.device)!r}), or module.to(device) to move it"
+            )
+        self._set_data(value)
+
+    def _set_data(self, value: Tensor) -> None:
+        """Have the memory of another tensor, of any shape, dtype and device, from now on."""
         if (
             value._array.shape != self._array.shape or value._array.dtype != self._array.dtype
             or type(value._array) is not type(self._array)
@@ -589,6 +598,8 @@ class Tensor:
         """
         if capture.under_way and (recorder := capture.recorder()) is not None:
             recorder.arriving(self)
+        if gpu.several or type(getattr(g, "_array", g)) is not type(self._array):
+            require_one_device("backward, whose leaf was moved since", (self, g))
         if isinstance(g, Tensor):
             self._grad = elementwise.clone(g) if self._grad is None else self._grad + g
         elif self._grad is None:
@@ -665,6 +676,8 @@ class Tensor:
                 return None
             if replaced.shape != g.shape:
                 raise RuntimeError(f"hook returned shape {tuple(replaced.shape)}, expected {tuple(g.shape)}")
+            if gpu.array_types:
+                require_one_device("a hook, whose gradient this replaces", (g, replaced))
             return replaced.to(g.dtype) if recorded else replaced._array.astype(g.dtype, copy=False)
 
         wrap = self._result
@@ -831,7 +844,7 @@ class Tensor:
         if floating and not self.is_floating_point():
             raise NotImplementedError(f"{name}: expected a floating tensor, this one is {self.dtype}")
         try:
-            self._array[...] = draw(stream_of(generator), self._array)
+            self._array[...] = draw(stream_of(generator, self._xp), self._array)
         except MemoryError as error:
             raise out_of_memory(f"{name} of {tuple(self.shape)}", error) from error
         return self._changed()

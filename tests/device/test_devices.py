@@ -87,9 +87,153 @@ def test_writing_into_places_from_another_device():
 def test_an_optimizer_refuses_a_gradient_of_another_device():
     p = tg.ones(3, device="cuda", requires_grad=True)
     p.sum().backward()
-    p.data = p.data.cpu()
+    p._set_data(p.data.cpu())
     with pytest.raises(RuntimeError, match=r"number 0 of its group .* on cpu, but its gradient .* on cuda:0; call"):
         optim.SGD([p], lr=0.1).step()
+
+
+class _Carried(tg.autograd.Function):
+    """The input; its gradient goes to another device."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 1
+
+    @staticmethod
+    def backward(ctx, g):
+        return g.cpu() if g.is_cuda else g.cuda()
+
+
+@pytest.mark.parametrize("here, there", [("cuda", "cpu"), ("cpu", "cuda")])
+def test_gradients_of_another_device_are_refused(here, there):
+    x, g = tg.ones(2, device=here, requires_grad=True), tg.ones(2, device=there)
+    hooked = x * 1
+    hooked.register_hook(lambda g: g.to(there))
+    moved = tg.ones(2, device=here, requires_grad=True)
+    y = moved * 2
+    moved._set_data(moved.data.to(there))
+    same = tg.ones(2, device=here)
+    for wrong in (
+        lambda: (x * 2).backward(g), lambda: tg.autograd.grad(x * 2, x, g), lambda: hooked.backward(same),
+        lambda: tg.autograd.grad(x * 2, x, g, create_graph=True), lambda: _Carried.apply(x).backward(same),
+        lambda: tg.autograd.grad(hooked, x, same, create_graph=True), lambda: y.backward(same),
+    ):  # fmt: skip
+        with pytest.raises(RuntimeError, match="same device, but found at least two devices, cuda:0 and cpu!"):
+            wrong()
+    assert x.grad is None and moved.grad is None
+    for array in (np.ones(2, np.float32), gpu.cupy().ones(2, "float32")):
+        with pytest.raises(TypeError, match="gradients can be either Tensors or None, but got .*ndarray; write"):
+            (x * 2).backward(array)
+
+
+def test_a_number_of_the_cpu_is_a_gradient_everywhere():
+    x = tg.ones(2, device="cuda", requires_grad=True)
+    x.sum().backward(tg.tensor(3.0))
+    (g,) = tg.autograd.grad(x.sum(), x, tg.tensor(3.0), create_graph=True)
+    assert x.grad.is_cuda and g.is_cuda and x.grad.tolist() == g.tolist() == [3, 3]
+    with pytest.raises(RuntimeError, match="cuda:0 and cpu"):
+        tg.ones((), requires_grad=True).mul(2).backward(tg.ones((), device="cuda"))
+
+
+def test_data_stays_on_its_device():
+    for here, there in (("cuda", "cpu"), ("cpu", "cuda")):
+        p = tg.nn.Parameter(tg.ones(2, device=here))
+        with pytest.raises(RuntimeError, match=r"data: expected .* incompatible tensor type; write value.to\("):
+            p.data = tg.zeros(2, device=there)
+        p.data = tg.zeros(3, device=here)
+        assert p.device.type == here and p.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("here, there", [("cuda", "cpu"), ("cpu", "cuda")])
+@pytest.mark.parametrize("make", [
+    lambda ps: optim.AdamW(ps), lambda ps: optim.SGD(ps, 0.1, momentum=0.9), lambda ps: optim.RMSprop(ps),
+])  # fmt: skip
+def test_state_left_behind_by_a_model_is_told(make, here, there):
+    model = tg.nn.Linear(2, 2, device=here)
+    optimizer = make(model.named_parameters())
+
+    def step():
+        optimizer.zero_grad()
+        model(tg.ones(1, 2, device=model.weight.device)).sum().backward()
+        optimizer.step()
+
+    step()
+    model.to(there)
+    before = model.weight.tolist()
+    name = type(optimizer).__name__
+    found, wanted = tg.ones(1, device=here).device, tg.ones(1, device=there).device
+    with pytest.raises(RuntimeError, match=rf"{name}: the state of parameter weight is on {found}, .* {wanted}; make"):
+        step()
+    assert model.weight.tolist() == before
+    optimizer.load_state_dict(optimizer.state_dict())
+    step()
+    assert model.weight.tolist() != before
+
+
+def test_seeding_the_gpu_leaves_the_cpu_alone():
+    tg.manual_seed(1)
+    expected = tg.rand(2).tolist()
+    tg.manual_seed(1)
+    tg.cuda.manual_seed(3)
+    state = tg.get_rng_state()
+    with pytest.raises(ValueError, match="48 bytes, or 96 with that of GPUs, this tensor has 50"):
+        tg.set_rng_state(state[:50])
+    for _ in range(2):
+        drawn = tg.rand(4, device="cuda")
+        dropped = tg.nn.functional.dropout(tg.ones(50, device="cuda"))
+        assert tg.rand(2).tolist() == expected
+        tg.set_rng_state(state)
+        assert tg.equal(tg.rand(4, device="cuda"), drawn)
+        assert tg.equal(tg.nn.functional.dropout(tg.ones(50, device="cuda")), dropped)
+        tg.set_rng_state(state)
+    tg.manual_seed(3)  # one stream again
+    assert tg.equal(tg.rand(4, device="cuda"), drawn)
+    after = tg.rand(2).tolist()
+    tg.manual_seed(3)
+    tg.rand(4)
+    assert tg.rand(2).tolist() == after
+
+
+def test_what_runs_again_for_backward_draws_the_same_from_a_stream_of_the_gpus_own():
+    x = tg.ones(100, device="cuda", requires_grad=True)
+    tg.manual_seed(1)
+    tg.cuda.manual_seed(3)
+    try:
+        y = tg.utils.checkpoint.checkpoint(lambda x: tg.nn.functional.dropout(x) * x, x, use_reentrant=False)
+        state = tg.get_rng_state()
+        y.sum().backward()
+        assert tg.equal(x.grad, 2 * y) and tg.equal(tg.get_rng_state(), state)
+    finally:
+        tg.manual_seed(0)
+
+
+def test_equal_names_both_devices():
+    with pytest.raises(RuntimeError, match=r"cuda:0 and cpu! \(equal\)"):
+        tg.equal(tg.ones(2, device="cuda"), tg.ones(2))
+
+
+def test_arrays_of_cupys_as_data():
+    cp = gpu.cupy()
+    for make in (tg.tensor, tg.as_tensor):
+        with pytest.raises(TypeError, match=r"unsupported dtype dtype\('uint32'\); use one of"):
+            make(cp.ones(2, "u4"))
+        assert make(cp.ones(2, "u4"), dtype=tg.float32).tolist() == [1, 1]
+    x = tg.tensor([cp.ones(2), cp.zeros(2)])  # as of Tensors on a GPU, on the CPU
+    assert x.tolist() == [[1, 1], [0, 0]] and x.dtype == tg.float64 and x.is_cpu
+    with pytest.raises(ValueError, match="must be of equal length"):
+        tg.tensor([cp.ones(2), cp.zeros(3)])
+
+
+def test_check_takes_arrays_of_cupys():
+    cp = gpu.cupy()
+    seen = set()
+
+    def total(xs):
+        seen.update(x.is_cuda for x in xs)
+        return xs[0] * xs[1]
+
+    assert tg.testing.check(total, inputs=[(cp.arange(3.0), np.ones(3))])
+    assert seen == {True}
 
 
 def test_reading_values():

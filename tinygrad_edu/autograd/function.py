@@ -6,6 +6,8 @@ import functools
 import weakref
 from typing import Any
 
+from ..backend import gpu
+from ..backend.device import require_one_device
 from . import modes
 from .engine import Leaf, Node
 from .higher import Mirror
@@ -80,8 +82,9 @@ class FunctionCall:
     observed = True
     node: weakref.ref[Node]  # not the node itself, which holds this
 
-    def __init__(self, function: type[Function], outputs: list[Any], tensor_inputs: tuple[bool, ...]) -> None:
-        self.name, self.function, self.tensor_inputs = function.__name__, function, tensor_inputs
+    def __init__(self, function: type[Function], outputs: list[Any], inputs: tuple[Any, ...]) -> None:
+        self.name, self.function = function.__name__, function
+        self.devices = [a.device if hasattr(a, "_array") else None for a in inputs]
         self.wrap = outputs[0]._result
         self.outputs = [(t.shape, t._array.dtype) for t in outputs]
 
@@ -110,11 +113,11 @@ class FunctionCall:
         with modes.enable_grad() if recorded else modes.no_grad():
             found = self.function.backward(ctx, *grads)
         found = list(found) if isinstance(found, tuple) else [found]
-        while len(found) > len(self.tensor_inputs) and found[-1] is None:
+        while len(found) > len(self.devices) and found[-1] is None:
             del found[-1]  # for arguments of forward that were left at their defaults
-        if len(found) != len(self.tensor_inputs):
+        if len(found) != len(self.devices):
             raise RuntimeError(
-                f"{self.name}.backward returned {len(found)} gradients, expected {len(self.tensor_inputs)}: one for "
+                f"{self.name}.backward returned {len(found)} gradients, expected {len(self.devices)}: one for "
                 "each argument of forward after ctx (None for arguments that are not tensors)"
             )
         for i, g in enumerate(found):
@@ -122,6 +125,8 @@ class FunctionCall:
                 raise TypeError(
                     f"{self.name}.backward returned a {type(g).__name__} as gradient {i}, expected a Tensor or None"
                 )
+            if g is not None and gpu.array_types and (place := self.devices[i]) is not None:
+                require_one_device(f"{self.name}.backward, whose gradient {i} has to be where its input is", (place, g))
         # Views, since the engine adds into arrays that nobody else holds, and the reader's code may hold these.
         return tuple(None if g is None else xp.wrap(g) if recorded else g._array.view() for g in found)
 
@@ -212,7 +217,7 @@ class Function:
             modes.tell("computed", cls, cls, {}, *told)
         if modes.state.recording and any(needs):
             parents = tuple(a._graph_node() if n else None for a, n in zip(args, needs, strict=True))
-            op = FunctionCall(cls, outputs, is_tensor)
+            op = FunctionCall(cls, outputs, args)
             node = Node(op, op, outputs[0]._xp, {}, (ctx,), parents, _Parts.shape, _Parts.dtype)
             op.node = weakref.ref(node)
             ctx._find_origins(args, outputs, op)

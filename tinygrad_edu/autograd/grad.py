@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from ..backend.device import quiet
+from ..backend import gpu
+from ..backend.device import quiet, require_one_device
 from .engine import Leaf, Node, run_backward
 from .exhausted import allocates
 from .higher import Recorder
@@ -26,7 +27,8 @@ def backward(
     grad_tensors: the gradient of the loss with respect to each tensor; may be left out for tensors of one element.
     retain_graph: keep what was saved, for another pass through the same graph. By default what create_graph is.
     create_graph: record the pass itself, so that the gradients can be differentiated again.
-    RuntimeError: a tensor of several elements without a gradient, one without a graph, or a graph already freed.
+    RuntimeError: a tensor of several elements without a gradient, one with a gradient on another device, one without a
+    graph, or a graph already freed. TypeError: a gradient that is no tensor.
     """
     if create_graph:
         warnings.warn(
@@ -132,9 +134,19 @@ def _roots(outputs: tuple[Any, ...], gradients: Any) -> list[tuple[Any, Any]]:
                     f"{tuple(y.shape)}; call .sum() or .mean() first, or pass gradient= of that shape"
                 )
             seed = y._result(y._xp.ones(y.shape, y._array.dtype))
+        elif not hasattr(seed, "_array"):
+            kind = type(seed)
+            raise TypeError(
+                f"backward: gradients can be either Tensors or None, but got {kind.__module__}.{kind.__name__}; write "
+                "tensor(gradient)"
+            )
         elif tuple(seed.shape) != tuple(y.shape):
             raise RuntimeError(
                 f"backward: the gradient has shape {tuple(seed.shape)} but the output has shape {tuple(y.shape)}"
             )
+        if gpu.array_types and seed.device != y.device:
+            if seed.ndim or not seed.is_cpu:
+                require_one_device("backward, whose gradient has to be where its output is", (y, seed))
+            seed = seed.to(y.device)  # numbers of the CPU go along, as in an operation
         roots.append((y, seed))
     return roots

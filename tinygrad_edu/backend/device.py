@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -120,6 +120,18 @@ def in_turn(arrays: Iterable[Any]) -> Iterator[Any]:
 def is_array(x: Any) -> bool:
     """Whether x is an array of some device; a NumPy scalar is none."""
     return isinstance(x, np.ndarray) or type(x) in gpu.array_types
+
+
+def require_one_device(name: str, values: Sequence[Any]) -> None:
+    """RuntimeError, naming both devices, unless these Tensors or arrays, or the devices of some, are on one."""
+    devices = (x if isinstance(x, Device) else of_array(getattr(x, "_array", x)) for x in values)
+    found = sorted({str(d) for d in devices}, reverse=True)[:2][::-1]
+    if len(found) > 1:
+        raise RuntimeError(
+            f"Expected all tensors to be on the same device, but found at least two devices, {found[1]} and "
+            f"{found[0]}! ({name}); move one of them with .to({found[1]!r}), an array with tensor(array, "
+            f"device={found[1]!r})"
+        )
 
 
 def address(array: Any) -> int:

@@ -128,11 +128,12 @@ def get_device_capability(device: Any = None) -> tuple[int, int]:
 
 
 def manual_seed(seed: int) -> None:
-    """`tinygrad_edu.manual_seed`: one stream of numbers serves all devices. Without a GPU, nothing, as in PyTorch.
+    """Let GPUs draw from a stream of their own, which starts from this seed. Without a GPU, nothing, as in PyTorch.
 
-    TypeError: the seed is not an integer.
+    What the CPU draws stays as it is. `tinygrad_edu.manual_seed` has one stream serve all devices again, as at first;
+    `tinygrad_edu.get_rng_state` tells of both. TypeError: the seed is not an integer.
     """
-    (random.default_generator if is_available() else random.Generator()).manual_seed(seed)
+    (random.default_generator if is_available() else random.Generator()).seed_gpus(seed)
 
 
 def manual_seed_all(seed: int) -> None:

@@ -279,6 +279,6 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
 
 def _uniform(xp: Any, shape: tuple[int, ...]) -> Any:
     """A float64 array of numbers uniform on [0, 1) from the default generator."""
-    from ..random import default_generator  # it stands on Tensor, and Tensor on the functions
+    from ..random import stream_of  # it stands on Tensor, and Tensor on the functions
 
-    return default_generator.stream.uniform(shape, "float64", xp)
+    return stream_of(None, xp).uniform(shape, "float64", xp)

@@ -50,7 +50,7 @@ def scaled_dot_product_attention(
     bias = None if attn_mask is None else _bias(query, attn_mask, shape)
     if scale is None:
         scale = 1 / math.sqrt(max(query._array.shape[-1], 1))
-    dropout = (dropout_p, *position_of_mask(shape)) if dropout_p > 0 else None
+    dropout = (dropout_p, *position_of_mask(shape, query._xp)) if dropout_p > 0 else None
     return apply(ops.Attention, query, key, value, bias, scale=scale, is_causal=is_causal, dropout=dropout)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..backend.dtypes import is_floating
 from ..dispatch import apply
@@ -20,12 +20,12 @@ def check_probability(name: str, p: float) -> None:
         raise ValueError(f"{name}: dropout probability has to be between 0 and 1, but got {p}")
 
 
-def position_of_mask(shape: tuple[int, ...]) -> tuple[int, int]:
+def position_of_mask(shape: tuple[int, ...], xp: Any) -> tuple[int, int]:
     """The (seed, counter) of the default stream from which a mask of this shape is drawn; the stream goes on behind it.
     """
-    from ..random import default_generator  # it stands on Tensor, and Tensor on the functions
+    from ..random import stream_of  # it stands on Tensor, and Tensor on the functions
 
-    return default_generator.stream.pass_over(-(-math.prod(shape) // 2))  # two numbers of a word
+    return stream_of(None, xp).pass_over(-(-math.prod(shape) // 2))  # two numbers of a word
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -72,7 +72,7 @@ def _dropped(
         return input
     if not is_floating(input._array.dtype):
         raise RuntimeError(f"{name}: expected a floating input, got {input.dtype.name}; convert it with .float()")
-    seed, counter = position_of_mask(ops.mask_shape(input._array.shape, apart))
+    seed, counter = position_of_mask(ops.mask_shape(input._array.shape, apart), input._xp)
 
     def drop(x: Tensor) -> Tensor:
         return apply(ops.Dropout, x, p=p, seed=seed, counter=counter, apart=apart)

@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ..autograd.modes import no_grad
-from ..backend import dtypes
+from ..backend import dtypes, gpu
+from ..backend.device import require_one_device
 from ..dispatch import apply
 from ..ops import elementwise as ops
 from ..ops import erf as erf_ops
@@ -484,6 +485,8 @@ def ge(input: Any, other: Any) -> Tensor:
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether both tensors have the same shape and the same elements."""
     _tensors("equal", input, other)
+    if gpu.array_types:
+        require_one_device("equal", (input, other))
     return input.shape == other.shape and bool((ready(input) == other._array).all())
 
 

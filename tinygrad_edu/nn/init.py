@@ -102,7 +102,8 @@ def trunc_normal_(
     """
     if not (std > 0 and a < b):
         raise ValueError(f"trunc_normal_: expected std > 0 and a < b, got std={std}, a={a}, b={b}")
-    stream, xp = random.stream_of(generator), tensor._xp
+    xp = tensor._xp
+    stream = random.stream_of(generator, xp)
     inside = math.erf((b - mean) / std / math.sqrt(2)) / 2 - math.erf((a - mean) / std / math.sqrt(2)) / 2
     # Far from the mean hardly any normal number falls into [a, b]: there, draw uniform ones and accept each with its
     # density relative to the peak. Below exp(-40) of the peak lies less than float64 resolves, so that part is cut off.
@@ -225,7 +226,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     if tensor.numel() == 0:
         return tensor
     rows = tensor.shape[0]
-    normal = random.stream_of(generator).normal((rows, tensor.numel() // rows), "float64")
+    normal = random.stream_of(generator, tensor._xp).normal((rows, tensor.numel() // rows), "float64")
     tall = normal if normal.shape[0] >= normal.shape[1] else normal.T
     q, r = np.linalg.qr(tall)
     q = q * np.sign(np.diagonal(r))  # makes the distribution uniform: Mezzadri 2007, arXiv:math-ph/0609050

@@ -411,7 +411,7 @@ class Module:
     def _convert(self, fn: Callable[[Tensor], Tensor]) -> Self:
         for param in self.parameters():
             grad, param.grad = param.grad, None
-            param.data = fn(param.data)
+            param._set_data(fn(param.data))
             param.grad = None if grad is None else fn(grad)
         for module in self.modules():
             for name, buffer in module._buffers.items():

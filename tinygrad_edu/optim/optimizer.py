@@ -111,7 +111,8 @@ class Optimizer:
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient. Returns the loss if a closure computes it.
 
-        RuntimeError: a gradient of another shape, dtype or device than its parameter; nothing is updated then.
+        RuntimeError: a gradient of another shape, dtype or device than its parameter, or state on another device;
+        nothing is updated then.
         OutOfMemoryError: there is no memory for its state, or for what it computes; some parameters may be updated.
         """
         loss = None
@@ -126,6 +127,8 @@ class Optimizer:
             ([(p, self._gradient(p, i, group)) for i, p in enumerate(group["params"]) if p.grad is not None], group)
             for group in self.param_groups
         ]
+        if gpu.array_types:
+            self._check_state()
         if waiting:
             finish()
         try:
@@ -156,13 +159,25 @@ class Optimizer:
     def _gradient(self, p: Tensor, i: int, group: Group) -> Any:
         g = p.grad._array  # type: ignore[union-attr]
         if g.shape != p._array.shape or g.dtype != p._array.dtype or of_array(g) != p.device:
-            name = group["param_names"][i] if "param_names" in group else f"number {i} of its group"
             raise RuntimeError(
-                f"{type(self).__name__}: parameter {name} has shape {tuple(p.shape)} and dtype {p.dtype}, on "
-                f"{p.device}, but its gradient has shape {tuple(g.shape)} and dtype {g.dtype}, on {of_array(g)}; call "
-                "zero_grad() and backward() again"
+                f"{type(self).__name__}: parameter {_name(i, group)} has shape {tuple(p.shape)} and dtype {p.dtype}, "
+                f"on {p.device}, but its gradient has shape {tuple(g.shape)} and dtype {g.dtype}, on {of_array(g)}; "
+                "call zero_grad() and backward() again"
             )
         return g
+
+    def _check_state(self) -> None:
+        """RuntimeError: a parameter was moved to another device, and its state was not."""
+        for group in self.param_groups:
+            for i, p in enumerate(group["params"]):
+                state = self.state.get(p, {})
+                for kept in map(state.get, self._shaped_as_parameter):
+                    if isinstance(kept, Tensor) and p.grad is not None and _moved(kept._array, p._array):
+                        raise RuntimeError(
+                            f"{type(self).__name__}: the state of parameter {_name(i, group)} is on {kept.device}, but "
+                            f"the parameter was moved to {p.device}; make the optimizer after moving the model, or "
+                            "move its state too: optimizer.load_state_dict(optimizer.state_dict())"
+                        )
 
     @allocates
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -234,6 +249,16 @@ class Optimizer:
             lines.append(f"Parameter Group {i}")
             lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
         return "\n".join(lines) + "\n)"
+
+
+def _name(i: int, group: Group) -> str:
+    """What to call parameter i of a group."""
+    return group["param_names"][i] if "param_names" in group else f"number {i} of its group"
+
+
+def _moved(a: Any, b: Any) -> bool:
+    """Whether two arrays are on different devices."""
+    return type(a) is not type(b) or (gpu.several and of_array(a) != of_array(b))
 
 
 def _by_device(groups: list[tuple[Members, Group]]) -> Iterator[list[tuple[Members, Group]]]:

@@ -13,10 +13,10 @@ import numpy as np
 from ..autograd.function import Context, Function
 from ..autograd.grad import grad
 from ..autograd.modes import enable_grad, no_grad, observe
-from ..backend import transfers
+from ..backend import gpu, transfers
 from ..backend.device import CPU, array_module, module_of
 from ..backend.dtypes import float64, is_floating
-from ..creation import tensor
+from ..creation import as_tensor, tensor
 from ..dispatch import apply
 from ..ops.op import Op
 from ..tensor import Tensor
@@ -101,10 +101,10 @@ def check(
     fn: a function of Tensors that returns one or several, a subclass of `autograd.Function`, or an op class with
         forward(xp, ...) and backward(xp, saved, gy). Settings go into a lambda: `lambda x: my_softmax(x, dim=0)`.
     torch_fn: the same with torch tensors.
-    inputs: a list of the arguments: Tensors, NumPy arrays, lists with floats (which become arrays), sequences of these,
-        or anything else, which is passed on. Floating ones are checked: those Tensors that require grad, or, if none
-        does, all. They are not changed. With Tensors on a GPU everything is computed there but torch_fn, which gets
-        copies on the CPU.
+    inputs: a list of the arguments: Tensors, arrays of NumPy or CuPy, lists with floats (which become arrays),
+        sequences of these, or anything else, which is passed on. Floating ones are checked: those Tensors that require
+        grad, or, if none does, all. They are not changed. With Tensors or CuPy's arrays everything is computed on their
+        GPU but torch_fn, which gets copies on the CPU.
     seed: that of the random cotangents.
     raise_exception: False returns the result also where something is wrong.
 
@@ -497,7 +497,11 @@ def _tensors(x: Any) -> Any:
 
 
 def _with_arrays(x: Any) -> Any:
-    """x with arrays in the places of lists that hold floats, nested or not."""
+    """x with arrays in the places of lists that hold floats, nested or not, and Tensors in those of CuPy's arrays."""
+    if type(x) in gpu.array_types:
+        return as_tensor(x)
+    if isinstance(x, tuple):
+        return type(x)(_with_arrays(item) for item in x)
     if not isinstance(x, list):
         return x
     if any(isinstance(item, float) for item in _flat(x)) and all(isinstance(item, (int, float)) for item in _flat(x)):

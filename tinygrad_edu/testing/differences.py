@@ -43,7 +43,7 @@ OF = {
     "clamp": "not of booleans",
     "compile": "gives the function back as it is",
     "cuda.graph": "captures a function; PyTorch's is a context manager with a `CUDAGraph`",
-    "cuda.manual_seed": "nothing without a GPU",
+    "cuda.manual_seed": "nothing without a GPU; all GPUs draw from one stream",
     "cuda.manual_seed_all": "nothing without a GPU",
     "ldexp": "takes booleans as exponents; at negative integer exponents the gradient is 2^other, PyTorch's is 0",
     "linalg.matrix_norm": "not the orders that need singular values (2, -2, 'nuc')",

@@ -98,7 +98,7 @@ class _Region:
         given = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
         self.versions = [(x._memory, x._memory.count) for x in given]
         self.autocast = state.autocast
-        self.rng = default_generator.stream.state() if preserve_rng_state else None
+        self.rng = default_generator.get_state() if preserve_rng_state else None
         self.nodes: list[weakref.ref[Node]] = []
 
     def first(self) -> Any:
@@ -181,18 +181,17 @@ class _Nodes:
 
 
 @contextlib.contextmanager
-def _random_numbers_from(state: tuple[int, int] | None) -> Iterator[None]:
-    """Within it the default stream goes on from this state; afterwards it is where it was. None leaves it alone."""
+def _random_numbers_from(state: Tensor | None) -> Iterator[None]:
+    """Within it the default generator goes on from this state; afterwards it is where it was. None leaves it alone."""
     if state is None:
         yield
         return
-    stream = default_generator.stream
-    outside = stream.state()
-    stream.restore(*state)
+    outside = default_generator.get_state()
+    default_generator.set_state(state)
     try:
         yield
     finally:
-        stream.restore(*outside)
+        default_generator.set_state(outside)
 
 
 def _take_over(old: Node, new: Node, of_new: dict[Node, Node]) -> None:
