@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import cupy as cp
 import numpy as np
@@ -43,13 +44,9 @@ def captured(times: int) -> Iterator[None]:
         count += 1
         made(*args)
 
-    graphs._Captured.__init__ = counting  # type: ignore[method-assign]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            yield
-    finally:
-        graphs._Captured.__init__ = made  # type: ignore[method-assign]
+    with mock.patch.object(graphs._Captured, "__init__", counting), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
     assert count == times
 
 

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
 import pytest
 
 import tinygrad_edu as tg
+from tests.device.preloaded import assert_passes, compiled
 from tinygrad_edu import nn, optim
-
-HERE = Path(__file__).parent
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """That of a process whose GPU has graphs."""
-    if "CUPY_ON_CPU" not in os.environ:
-        return {**os.environ}
-    library = str(folder / "graphs.so")
-    source = str(HERE / "graphs.cpp")
-    subprocess.run(["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    return {**os.environ, "LD_PRELOAD": library}
 
 
 def test_captured_steps(tmp_path: Path):
-    program = [sys.executable, "-m", "pytest", "-q", str(HERE / "captured_steps.py")]
-    run = subprocess.run(program, cwd=HERE.parents[1], env=environment(tmp_path), capture_output=True, text=True)
-    assert run.returncode == 0 and " passed" in run.stdout and "skipped" not in run.stdout, run.stdout + run.stderr
+    emulated = "CUPY_ON_CPU" in os.environ
+    assert_passes("captured_steps.py", compiled("graphs.cpp", tmp_path) if emulated else None)
 
 
 @pytest.mark.skipif("CUPY_ON_CPU" not in os.environ, reason="a GPU without graphs: this machine's may have them")

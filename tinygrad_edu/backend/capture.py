@@ -19,9 +19,8 @@ from . import gpu
 # Why, in words that several need.
 COPIES = "it copies values from the CPU to the GPU, which would stay what they are now; pass them as arguments"
 IN_PLACE = "it changes a Tensor of the CPU in place, which a replay would not do; move it to the GPU"
-
-
 ARGUMENT = "it changes an argument in place, and a graph has a copy of that; change a clone(), or what is no argument"
+# Of a module, where its parts are kept.
 _REGISTRIES = ("_parameters", "_buffers", "_modules", "_forward_pre_hooks", "_forward_hooks", "_backward_hooks")
 
 

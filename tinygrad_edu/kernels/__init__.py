@@ -41,17 +41,21 @@ _CPU = {
     "scaled_dot_product_attention": ("attention", "Attention"),
 }
 SMALLEST = 1 << 14  # elements of the first input; below, starting a kernel on all threads costs more than it brings
-SMALLEST_TABLE = 1 << 12  # the same for a table, of which more rows may be looked up than it has
-SMALLEST_SUM = 1 << 16  # and for a sum, which costs less than other arithmetic
+# The same for those of which it is another number.
+_SMALLEST_OF = {
+    "embedding": 1 << 12,  # of a table more rows may be looked up than it has
+    "sum": 1 << 16, "mean": 1 << 16,  # they cost less than other arithmetic
+    "linear": 64, "matmul": 64,  # of the first factor, so that products of tiny matrices need not ask
+}  # fmt: skip
 # Multiplications for which a second thread pays, by many rows and by one. NumPy's BLAS draws its lines there, so that
 # no thread of its own runs beside the kernels' threads: each set keeps the cores busy while it waits for the other.
 FEW, FEW_BY_ONE = 1 << 18, 9216
-SMALLEST_FACTOR = 64  # elements of the first factor, so that products of tiny matrices need not ask
-_SMALLEST_OF = {
-    "linear": SMALLEST_FACTOR, "matmul": SMALLEST_FACTOR, "embedding": SMALLEST_TABLE, "sum": SMALLEST_SUM,
-    "mean": SMALLEST_SUM,
-}  # fmt: skip
 threads: int | None = None  # as set by set_num_threads
+
+
+def smallest_for(name: str) -> int:
+    """The least number of elements of the first input for which the twin of this op is asked."""
+    return _SMALLEST_OF.get(name, SMALLEST)
 
 
 def shared_out(x: Any, columns: int) -> bool:
@@ -79,7 +83,7 @@ class _StandIn(Op):
     """A twin that is not loaded yet."""
 
     def __init__(self, name: str, device: str, module: str, twin: str) -> None:
-        self.smallest = _SMALLEST_OF.get(name, SMALLEST)
+        self.smallest = smallest_for(name)
         self.name, self.device, self.module, self.twin = name, device, module, twin
 
     def accepts(self, *arrays: Any, **attrs: Any) -> bool:

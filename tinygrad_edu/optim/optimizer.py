@@ -158,7 +158,7 @@ class Optimizer:
 
     def _gradient(self, p: Tensor, i: int, group: Group) -> Any:
         g = p.grad._array  # type: ignore[union-attr]
-        if g.shape != p._array.shape or g.dtype != p._array.dtype or of_array(g) != p.device:
+        if g.shape != p._array.shape or g.dtype != p._array.dtype or _moved(g, p._array):
             raise RuntimeError(
                 f"{type(self).__name__}: parameter {_name(i, group)} has shape {tuple(p.shape)} and dtype {p.dtype}, "
                 f"on {p.device}, but its gradient has shape {tuple(g.shape)} and dtype {g.dtype}, on {of_array(g)}; "

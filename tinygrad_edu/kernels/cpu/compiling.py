@@ -221,7 +221,7 @@ class Kernel(Compiled):
 
     def decorated(self, options: dict[str, Any]) -> Any:
         """One function for Python and for the threads: given a pool it launches itself, without one it does tasks. Two
-        functions, one calling the other, would be optimised twice."""
+        functions, one calling the other, would be optimised twice. It is written out, as Numba takes no *args here."""
         names = ", ".join(list(inspect.signature(self.function).parameters)[2:])
         source = f"""def {self.name}(_first, _last, _pool, {names}):
             if _pool:

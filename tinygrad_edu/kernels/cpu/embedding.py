@@ -8,7 +8,6 @@ import numpy as np
 
 from ...ops import embedding as ops
 from ...ops.indexing import RowsPart
-from .. import SMALLEST_TABLE
 from .compiling import kernel
 from .twin import Twin, fits, is_plain, plain
 
@@ -35,7 +34,7 @@ class _RowsPart(RowsPart):
 
 
 class Embedding(Twin):
-    op, smallest = ops.Embedding, SMALLEST_TABLE
+    op = ops.Embedding
     forward = ops.Embedding.forward
 
     @staticmethod

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...ops import linalg as ops
 from ...ops.linalg import rows
-from .. import SMALLEST_FACTOR, WORTH
+from .. import WORTH
 from .blas import product
 from .compiling import kernel
 from .twin import Twin, fits, is_plain, plain
@@ -41,8 +41,7 @@ def sum_rows(x: Any) -> Any:
 
 
 class Linear(Twin):
-    op, smallest = ops.Linear, SMALLEST_FACTOR
-    saved_for = ops.Linear.saved_for
+    op, saved_for = ops.Linear, ops.Linear.saved_for
 
     @staticmethod
     def accepts(x: Any, weight: Any, bias: Any) -> bool:
@@ -68,7 +67,7 @@ class Linear(Twin):
 class Matmul(Twin):
     """Of matrices, and of a stack and one matrix."""
 
-    op, smallest = ops.Matmul, SMALLEST_FACTOR
+    op = ops.Matmul
     saved_for = (1,), (0,)
 
     @staticmethod

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...ops import reduction as ops
-from .. import SMALLEST_SUM, WORTH
+from .. import WORTH
 from .arithmetic import f32
 from .compiling import kernel
 from .twin import Twin, fits
@@ -63,7 +63,7 @@ def total(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
 
 
 class Sum(Twin):
-    op, smallest = ops.Sum, SMALLEST_SUM
+    op = ops.Sum
     backward = ops.Sum.backward
 
     @staticmethod
@@ -76,7 +76,7 @@ class Sum(Twin):
 
 
 class Mean(Twin):
-    op, smallest = ops.Mean, SMALLEST_SUM
+    op = ops.Mean
     accepts, backward = Sum.accepts, ops.Mean.backward
 
     @staticmethod

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import SMALLEST, twin
+from .. import smallest_for, twin
 
 _FLOAT32 = np.dtype(np.float32)
 
@@ -14,7 +14,11 @@ _FLOAT32 = np.dtype(np.float32)
 class Twin(twin.Twin):
     """It runs on float32 only."""
 
-    smallest = SMALLEST
+    smallest: int
+
+    def __init_subclass__(cls) -> None:
+        if hasattr(cls, "op"):  # else it is what some twins share
+            cls.smallest = smallest_for(cls.op.name)
 
 
 def fits(x: Any, *others: Any) -> bool:
