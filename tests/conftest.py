@@ -10,6 +10,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VEC
     os.environ[_name] = "1"
 
 import random  # noqa: E402
+import sys  # noqa: E402
 from collections import defaultdict  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -29,6 +30,8 @@ def _seeded() -> None:
     random.seed(0)
     np.random.seed(0)
     tinygrad_edu.manual_seed(0)
+    if "torch" in sys.modules:  # else it starts from a seed of its own, the same each time
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture
